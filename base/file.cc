@@ -1,0 +1,187 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "base/errno.h"
+
+namespace lamina {
+namespace {
+
+std::string Named(std::string_view verb, std::string_view name) {
+  return "cannot " + std::string(verb) + " " + std::string(name);
+}
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+Result<UniqueFd> OpenFile(const std::string& path, int flags, int mode) {
+  int fd;
+  do {
+    fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return ErrnoError(errno, Named("open", path));
+  return UniqueFd(fd);
+}
+
+Result<uint64_t> FileSize(int fd, std::string_view name) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return ErrnoError(errno, Named("stat", name));
+  return static_cast<uint64_t>(st.st_size);
+}
+
+Status PreadExactly(int fd, MutableByteSpan out, uint64_t offset, std::string_view name) {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoError(errno, Named("read", name));
+    if (got == 0)
+      return Error{Code::kIo, Named("read", name) + ": it ends at byte " + std::to_string(offset)};
+    out = out.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+  return {};
+}
+
+Status PwriteExactly(int fd, ByteSpan bytes, uint64_t offset, std::string_view name) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoError(errno, Named("write", name));
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+  return {};
+}
+
+Status WriteExactly(int fd, ByteSpan bytes, std::string_view name) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoError(errno, Named("write", name));
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+  return {};
+}
+
+Result<std::string> ReadWholeFile(const std::string& path, uint64_t limit) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY));
+  ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
+  if (size > limit)
+    return Error{Code::kLimit, path + " has " + std::to_string(size) + " bytes, more than the limit of " +
+                                   std::to_string(limit)};
+  std::string content(size, '\0');
+  RETURN_IF_ERROR(PreadExactly(
+      fd.get(), {reinterpret_cast<uint8_t*>(content.data()), content.size()}, 0, path));
+  return content;
+}
+
+AtomicFile::AtomicFile(UniqueFd fd, std::string temporary, std::string path)
+    : fd_(std::move(fd)), temporary_(std::move(temporary)), path_(std::move(path)) {}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : fd_(std::move(other.fd_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      path_(std::move(other.path_)) {}
+
+AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Result<AtomicFile> AtomicFile::Create(const std::string& path, int mode) {
+  static std::atomic<uint64_t> serial{0};
+  std::string temporary =
+      path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(serial.fetch_add(1));
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_RDWR | O_CREAT | O_TRUNC, mode));
+  return AtomicFile(std::move(fd), std::move(temporary), path);
+}
+
+Status AtomicFile::Commit() {
+  if (::fsync(fd_.get()) != 0) return ErrnoError(errno, Named("sync", path_));
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+    return ErrnoError(errno, Named("rename to", path_));
+  temporary_.clear();
+  return SyncFolder(FolderOf(path_));
+}
+
+Status WriteFileAtomically(const std::string& path, ByteSpan content, int mode) {
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path, mode));
+  RETURN_IF_ERROR(WriteExactly(file.fd(), content, path));
+  return file.Commit();
+}
+
+Status MakeFolders(const std::string& path, int mode) {
+  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string folder = path.substr(0, slash);
+    if (::mkdir(folder.c_str(), static_cast<mode_t>(mode)) != 0 && errno != EEXIST)
+      return ErrnoError(errno, Named("create folder", folder));
+    if (slash == std::string::npos) break;
+  }
+  return {};
+}
+
+Status SyncFolder(const std::string& path) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY | O_DIRECTORY));
+  if (::fsync(fd.get()) != 0) return ErrnoError(errno, Named("sync folder", path));
+  return {};
+}
+
+Status RemoveTree(const std::string& path) {
+  std::error_code failure;
+  std::filesystem::remove_all(path, failure);
+  if (failure) return ErrnoError(failure.value(), Named("remove", path));
+  return {};
+}
+
+bool FileExists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+MappedFile::MappedFile(const uint8_t* data, size_t size, std::string path)
+    : data_(data), size_(size), path_(std::move(path)) {}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      path_(std::move(other.path_)) {}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) ::munmap(const_cast<uint8_t*>(data_), size_);
+}
+
+Result<MappedFile> MappedFile::Open(const std::string& path) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY));
+  ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
+  if (size == 0) return MappedFile(nullptr, 0, path);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  if (data == MAP_FAILED) return ErrnoError(errno, Named("map", path));
+  return MappedFile(static_cast<const uint8_t*>(data), size, path);
+}
+
+Result<TemporaryFolder> TemporaryFolder::Create(std::string_view prefix) {
+  const char* base = std::getenv("TMPDIR");
+  std::string path = std::string(base != nullptr ? base : "/tmp") + "/" + std::string(prefix) + ".XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) return ErrnoError(errno, Named("create folder", path));
+  return TemporaryFolder(path);
+}
+
+TemporaryFolder::TemporaryFolder(TemporaryFolder&& other) noexcept
+    : path_(std::exchange(other.path_, {})) {}
+
+TemporaryFolder::~TemporaryFolder() {
+  if (path_.empty()) return;
+  // A destructor has nobody to tell; a leftover folder in /tmp is harmless.
+  (void)RemoveTree(path_).has_value();
+}
+
+}  // namespace lamina

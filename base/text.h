@@ -1,0 +1,24 @@
+#pragma once
+
+// Small text helpers for messages and paths. Pure functions; any thread.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lamina {
+
+// Control characters and invalid bytes as \xNN, so that a hostile name cannot forge a log line.
+std::string EscapeControl(std::string_view text);
+// In single quotes, escaped, cut to `limit` bytes with an ellipsis.
+std::string Quote(std::string_view text, size_t limit = 200);
+// 1.5 MiB, 734 B.
+std::string HumanSize(uint64_t bytes);
+std::vector<std::string_view> Split(std::string_view text, char separator);
+// 2026-11-21T10:11:12Z of nanoseconds since 1970.
+std::string Rfc3339(int64_t ns);
+// Nanoseconds since 1970 of an RFC 3339 time with any offset; false where it is none.
+bool ParseRfc3339(std::string_view text, int64_t* ns);
+
+}  // namespace lamina

@@ -1,0 +1,83 @@
+#pragma once
+
+// Manifests, indexes and configs as parsed values: OCI image-spec v1 and Docker schema 2. Parsing never
+// trusts: size and digest are checked by CheckDocument() before anything here is called with bytes that
+// came from elsewhere. Limits are those of docs/semantics.md. Pure functions; any thread.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/result.h"
+#include "fetch/platform.h"
+
+namespace lamina {
+
+struct DocumentLimits {
+  uint64_t manifest_bytes = 4u << 20;
+  uint64_t config_bytes = 4u << 20;
+  int json_depth = 64;
+  size_t index_manifests = 1000;
+  int index_nesting = 3;
+  size_t layers = 512;
+};
+
+struct Descriptor {
+  std::string media_type;
+  Digest digest;
+  uint64_t size = 0;  // bytes
+  std::map<std::string, std::string> annotations;
+  std::optional<Platform> platform;  // on entries of an index
+};
+
+struct ImageManifest {
+  std::string media_type;  // of the document; inferred where absent and unambiguous
+  Descriptor config;
+  std::vector<Descriptor> layers;  // bottom first
+  std::map<std::string, std::string> annotations;
+};
+
+struct ImageIndex {
+  std::string media_type;
+  std::vector<Descriptor> manifests;  // unknown media types included
+  std::map<std::string, std::string> annotations;
+};
+
+using ManifestDocument = std::variant<ImageManifest, ImageIndex>;
+
+struct ImageConfig {
+  Platform platform;
+  std::optional<int64_t> created_ns;  // since 1970
+  std::vector<Digest> diff_ids;       // bottom first; one per layer
+};
+
+// The media types to send in Accept for a manifest, most wanted first.
+const std::vector<std::string>& ManifestMediaTypes();
+bool IsIndexMediaType(std::string_view media_type);
+bool IsManifestMediaType(std::string_view media_type);
+
+// kCorrupt unless `bytes` have exactly `size` bytes (where known) and the digest.
+Status CheckDocument(std::string_view bytes, const Digest& digest, std::optional<uint64_t> size,
+                     std::string_view name);
+
+// `content_type` is what the registry or descriptor said, empty where nothing did; a `mediaType` inside
+// must equal it. Schema 1 is kUnsupported in words. `name` is for messages.
+Result<ManifestDocument> ParseManifestDocument(std::string_view bytes, std::string_view content_type,
+                                               std::string_view name, const DocumentLimits& limits = {});
+Result<ImageConfig> ParseImageConfig(std::string_view bytes, const ImageManifest& manifest,
+                                     std::string_view name, const DocumentLimits& limits = {});
+
+// The best entry for `wanted`; attestation entries (unknown/unknown) are never chosen. kNotFound lists the
+// platforms that there are. Entries without a platform match only where nothing else does.
+Result<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& wanted, std::string_view name);
+
+// How the bytes of a layer are packed, by its media type; lamina sniffs the magic anyway.
+// kUnsupported names foreign formats (nydus RAFS, overlaybd, encrypted layers, artifacts).
+Status CheckLayerMediaType(const Descriptor& layer, std::string_view name);
+
+}  // namespace lamina

@@ -1,0 +1,56 @@
+#pragma once
+
+// Registry: one registry host over HTTP(S), by the OCI distribution-spec v1.1, and its repositories as
+// RepositorySource. Owns the connections, tokens and counters of that host. Any thread.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "fetch/repository_source.h"
+
+namespace lamina {
+
+struct RegistryCredentials {
+  std::string username;
+  std::string password;
+  std::string identity_token;  // of docker's config; wins over the password
+  bool empty() const { return username.empty() && identity_token.empty(); }
+};
+
+struct RegistryOptions {
+  // Finds credentials for a registry ("docker.io"); called when the host asks for them. May be empty.
+  std::function<RegistryCredentials(const std::string& registry)> credentials;
+  bool insecure = false;                       // plain HTTP although not loopback
+  std::string ca_file;                         // additional CA bundle (PEM), for tests and certs.d
+  std::chrono::milliseconds connect_timeout{5000};
+  std::chrono::milliseconds stall_timeout{10000};  // a transfer without a byte for so long is left
+  int attempts = 4;                            // per request, with jittered backoff, inside the deadline
+  std::string user_agent = "lamina";
+};
+
+// Exact counts, for status.json, `lamina stat` and tests.
+struct RegistryCounters {
+  std::atomic<uint64_t> requests{0};
+  std::atomic<uint64_t> range_requests{0};
+  std::atomic<uint64_t> blob_bytes{0};    // body bytes of blobs received
+  std::atomic<uint64_t> token_requests{0};
+  std::atomic<uint64_t> retries{0};
+};
+
+class Registry : public std::enable_shared_from_this<Registry> {
+ public:
+  // `host` is `host[:port]` as in a RepositoryName; docker.io is asked at registry-1.docker.io.
+  static std::shared_ptr<Registry> Create(const std::string& host, RegistryOptions options);
+  virtual ~Registry() = default;
+
+  virtual std::shared_ptr<RepositorySource> Repository(const std::string& path) = 0;
+  // GET /v2/: that it answers and speaks the API, with the credentials at hand. For `doctor`.
+  virtual Status Ping(const Deadline& deadline) = 0;
+  virtual const RegistryCounters& counters() const = 0;
+};
+
+}  // namespace lamina

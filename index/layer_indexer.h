@@ -1,0 +1,49 @@
+#pragma once
+
+// IndexLayer: the one pass over a layer that verifies it and makes its LayerIndex. Reading, decoding,
+// hashing and parsing overlap on threads of its own; memory is bounded by a few MiB of buffers and the tree.
+// Blocks until done; call it from a pool thread. Several layers may be indexed at the same time.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/blob_source.h"
+#include "base/digest.h"
+#include "base/result.h"
+#include "index/layer_index.h"
+
+namespace lamina {
+
+// Takes the decoded bytes of the flat address space as they pass by (the cache). `flat_offset` is a multiple of
+// 4096 and grows; gaps are zeros. Bytes are a whole number of 4096-byte blocks. Nothing is verified yet: the
+// writer commits only after IndexLayer has succeeded. It has no errors: a full disk keeps nothing more.
+class FlatSink {
+ public:
+  virtual ~FlatSink() = default;
+  virtual void Write(uint64_t flat_offset, ByteSpan bytes) = 0;
+};
+
+struct IndexRequest {
+  Digest blob_digest;
+  uint64_t blob_size = 0;
+  std::optional<Digest> diff_id;  // of the image config; checked where given
+  std::string name;               // of the layer in messages: "layer 2 (sha256:1f2e…)"
+  std::string output_path;        // of the index file, written atomically
+  FlatSink* sink = nullptr;       // may be absent
+  TarLimits tar_limits = {};
+  uint64_t entry_limit = 10'000'000;
+  // Told from one thread, a few times a second: compressed bytes done. May be absent.
+  std::function<void(uint64_t)> progress;
+  // Set from outside to give up with kCancelled. May be absent.
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+// Verifies size, digest and diff id (kCorrupt), parses everything (kInvalid, kLimit name layer, entry and
+// reason), writes the index and opens it. Nothing is left behind on failure.
+Result<std::shared_ptr<const LayerIndex>> IndexLayer(BlobSource& blob, const IndexRequest& request);
+
+}  // namespace lamina

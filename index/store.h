@@ -1,0 +1,94 @@
+#pragma once
+
+// Store: the SQLite database of what changes (docs/formats.md has the schema). One process opens it, for writing,
+// through one connection; methods lock inside and are safe from any thread, but never called on the read path of
+// cached data or on a FUSE thread that could wait. On a corrupt file it is set aside, rebuilt, and work goes on.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/result.h"
+
+namespace lamina {
+
+// A source of images that was added by hand: an OCI layout folder for now.
+struct SourceRow {
+  int64_t id = 0;
+  std::string kind;      // "oci"
+  std::string location;  // absolute path
+  std::string selected;  // the REF of oci:DIR:REF, empty for all
+  std::string as_name;   // --as, empty where names inside the source count
+  int64_t added_ns = 0;
+};
+
+// A name that a source gives: registry/path:tag -> digest.
+struct LocalNameRow {
+  int64_t source_id = 0;
+  std::string repository;  // "localhost/sample", "docker.io/library/debian"
+  std::string tag;         // empty for an untagged image
+  Digest digest;
+};
+
+struct TagRow {
+  std::string repository;
+  std::string tag;
+  Digest digest;
+  std::string origin;     // "https://…" or "oci:/…"
+  int64_t seen_ns = 0;    // last time that the answer was got
+  int64_t first_ns = 0;   // first time that this tag had this digest
+};
+
+// Registries, repositories and images that have been seen have ids for ever: node ids are made of them.
+enum class NodeKind : int { kRegistry = 1, kRepository = 2, kImage = 3, kName = 4 };
+
+class Store {
+ public:
+  // `path` of the database file; its folder exists.
+  static Result<std::unique_ptr<Store>> Open(const std::string& path);
+  ~Store();
+
+  // The id, 1 and up, of a node with this kind and key; made where it is new. Stable for ever.
+  Result<int64_t> NodeId(NodeKind kind, const std::string& key);
+  // The key of an id, for node ids that the kernel still holds after a restart.
+  Result<std::string> NodeKey(NodeKind kind, int64_t id);
+
+  Result<int64_t> AddSource(const SourceRow& row, const std::vector<LocalNameRow>& names);  // replaces the same location+selected+as_name
+  Status ReplaceLocalNames(int64_t source_id, const std::vector<LocalNameRow>& names);
+  Status RemoveSource(int64_t id);
+  Result<std::vector<SourceRow>> Sources();
+  Result<std::vector<LocalNameRow>> LocalNames();
+
+  // Records an answer: updates the current row and appends to the history when the digest is a new one for the tag.
+  // True when the tag moved (it had another digest before).
+  Result<bool> RecordTag(const TagRow& row);
+  Result<std::optional<TagRow>> CurrentTag(const std::string& repository, const std::string& tag);
+  Result<std::vector<TagRow>> CurrentTags(const std::string& repository);       // empty: of all repositories
+  Result<std::vector<TagRow>> TagHistory(const std::string& repository, const std::string& tag);
+
+  // Images (manifest or index digests) known in a repository, with when they were first seen.
+  Status RecordImage(const std::string& repository, const Digest& digest, int64_t now_ns);
+  Result<std::vector<Digest>> Images(const std::string& repository);
+  // All repositories known by any of the tables, sorted.
+  Result<std::vector<std::string>> Repositories();
+
+  // Manifests, indexes and configs as verified bytes, so that known images work offline.
+  Status PutDocument(const Digest& digest, const std::string& media_type, const std::string& bytes);
+  struct StoredDocument {
+    std::string media_type;
+    std::string bytes;
+  };
+  // Checked against the digest on the way out; a rotten row is dropped and reads as absent.
+  Result<std::optional<StoredDocument>> GetDocument(const Digest& digest);
+
+ private:
+  struct Impl;
+  explicit Store(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,65 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+
+#include <array>
+#include <filesystem>
+
+namespace lamina {
+namespace {
+
+class FileTest : public ::testing::Test {
+ protected:
+  FileTest() : folder_(std::move(TemporaryFolder::Create("lamina-file-test")).value()) {}
+  std::string Path(const std::string& name) const { return folder_.path() + "/" + name; }
+  TemporaryFolder folder_;
+};
+
+TEST_F(FileTest, AtomicWriteReplacesAndLeavesNothingBehind) {
+  ASSERT_TRUE(WriteFileAtomically(Path("a"), AsBytes("one")));
+  ASSERT_TRUE(WriteFileAtomically(Path("a"), AsBytes("two")));
+  EXPECT_EQ(*ReadWholeFile(Path("a"), 100), "two");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1);
+}
+
+TEST_F(FileTest, UncommittedFileIsRemoved) {
+  { auto file = AtomicFile::Create(Path("a")); ASSERT_TRUE(file); }
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+}
+
+TEST_F(FileTest, ReadNamesLimitAndMissingFile) {
+  ASSERT_TRUE(WriteFileAtomically(Path("a"), AsBytes("12345")));
+  EXPECT_EQ(ReadWholeFile(Path("a"), 4).error().code, Code::kLimit);
+  auto missing = ReadWholeFile(Path("b"), 4);
+  EXPECT_EQ(missing.error().code, Code::kNotFound);
+  EXPECT_NE(missing.error().message.find(Path("b")), std::string::npos);
+}
+
+TEST_F(FileTest, ShortReadIsAnError) {
+  ASSERT_TRUE(WriteFileAtomically(Path("a"), AsBytes("12345")));
+  auto fd = OpenFile(Path("a"), O_RDONLY);
+  std::array<uint8_t, 4> out{};
+  EXPECT_TRUE(PreadExactly(fd->get(), out, 1, "a"));
+  EXPECT_EQ(PreadExactly(fd->get(), out, 2, "a").error().code, Code::kIo);
+}
+
+TEST_F(FileTest, MapsEmptyAndFullFiles) {
+  ASSERT_TRUE(WriteFileAtomically(Path("e"), {}));
+  ASSERT_TRUE(WriteFileAtomically(Path("f"), AsBytes("abc")));
+  EXPECT_TRUE(MappedFile::Open(Path("e"))->bytes().empty());
+  EXPECT_EQ(AsText(MappedFile::Open(Path("f"))->bytes()), "abc");
+}
+
+TEST_F(FileTest, FoldersAreMadeAndRemoved) {
+  ASSERT_TRUE(MakeFolders(Path("a/b/c")));
+  ASSERT_TRUE(MakeFolders(Path("a/b/c")));
+  ASSERT_TRUE(WriteFileAtomically(Path("a/b/c/d"), AsBytes("x")));
+  ASSERT_TRUE(RemoveTree(Path("a")));
+  ASSERT_TRUE(RemoveTree(Path("a")));
+  EXPECT_FALSE(FileExists(Path("a")));
+}
+
+}  // namespace
+}  // namespace lamina
