@@ -1,0 +1,128 @@
+#pragma once
+
+// Catalog: from names to images. Knows the registries and local sources, resolves tags to digests (local names
+// first, then the registry, with a time to live), opens images, and records all answers in the store.
+//
+// Any thread. "Blocks" means: for pool threads only.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "fetch/oci_layout.h"
+#include "fetch/reference.h"
+#include "fetch/registry.h"
+#include "fs/image.h"
+#include "fs/layer_store.h"
+#include "index/store.h"
+
+namespace lamina {
+
+struct CatalogOptions {
+  Platform platform = Platform::Host();
+  std::chrono::seconds tag_ttl{60};
+  std::chrono::seconds negative_ttl{5};         // names that a registry said it does not have
+  std::chrono::milliseconds name_bound{15000};  // for one answer of a registry about a name
+  std::chrono::milliseconds read_bound{30000};
+  std::vector<std::string> insecure_registries;
+  RegistryOptions registry;
+};
+
+// What a tag names, and who said so.
+struct Resolution {
+  Digest digest;
+  std::string origin;      // "https://…", "oci:/…"
+  bool local = false;      // from a local source, which wins over the registry
+  bool stale = false;      // the registry is away; the last known answer
+  int64_t seen_ns = 0;
+};
+
+// What a path below a registry is.
+enum class PathKind {
+  kNothing,
+  kPrefix,      // leads to repositories
+  kRepository,  // is one (and may lead to others)
+};
+
+class Catalog {
+ public:
+  Catalog(StorePaths paths, Store& store, LayerStore& layers, CatalogOptions options,
+          const WallClock& clock = WallClock::System());
+  ~Catalog();
+
+  // --- names; `repository` is "registry/path" -------------------------------------------------
+  // A fresh answer from memory (within its time to live), or nullopt: ask Resolve. Never waits.
+  std::optional<Result<Resolution>> KnownTag(const std::string& repository, const std::string& tag) const;
+  // Blocks. kNotFound where nobody knows the tag; stale answers where the registry is away.
+  Result<Resolution> ResolveTag(const std::string& repository, const std::string& tag);
+  // Blocks. A reference to a digest: the digest part, or what its tag resolves to. The digest is checked to exist.
+  Result<Resolution> Resolve(const Reference& reference);
+
+  // Is there a registry of this name: known locally, or it answers. Blocks.
+  Result<bool> RegistryExists(const std::string& registry);
+  // Blocks. Where the registry offers neither a catalog nor the repository, a prefix is assumed.
+  Result<PathKind> Classify(const std::string& registry, const std::string& path);
+  // The same from memory and store only.
+  PathKind KnownPath(const std::string& name) const;
+
+  // --- listings ---------------------------------------------------------------------------------
+  std::vector<std::string> KnownRegistries() const;
+  // The next components below `prefix` ("docker.io" or "docker.io/library") that are known locally.
+  std::vector<std::string> KnownChildren(const std::string& prefix) const;
+  // Components below a prefix as the registry's catalog gives them, with the local ones; blocks.
+  std::vector<std::string> Children(const std::string& prefix);
+  struct TagName {
+    std::string tag;
+    std::optional<Resolution> known;  // from memory or store; not asked for
+  };
+  // Local and registry tags, sorted; the local ones alone where the registry cannot list or is away. Blocks.
+  std::vector<TagName> Tags(const std::string& repository);
+  std::vector<Digest> KnownImages(const std::string& repository) const;
+  std::vector<std::string> KnownRepositories() const;
+
+  // --- images -----------------------------------------------------------------------------------
+  // Blocks. The image with this digest in this repository; kNotFound where it has none such. One object per
+  // (repository, digest), kept while in use and a while longer.
+  Result<std::shared_ptr<Image>> OpenImage(const std::string& repository, const Digest& digest);
+  // The image if it is open, else null. Never waits.
+  std::shared_ptr<Image> OpenedImage(const std::string& repository, const Digest& digest) const;
+
+  // --- sources ----------------------------------------------------------------------------------
+  struct Added {
+    std::string repository;
+    std::string tag;  // may be empty: by digest only
+    Digest digest;
+  };
+  // "oci:DIR[:REF]". `as_name` as in --as, may be empty. Returns the names that it gave.
+  Result<std::vector<Added>> AddSource(const std::string& source, const std::string& as_name);
+
+  // A number that grows whenever a listing may have changed.
+  uint64_t generation() const;
+  int64_t generation_ns() const;  // when it last grew
+  // Called (from any thread, no lock held) when a tag got another digest or names appeared; for cache invalidation.
+  void OnChange(std::function<void()> callback);
+
+  struct RegistryStatus {
+    std::string host;
+    uint64_t requests = 0, range_requests = 0, blob_bytes = 0, token_requests = 0, retries = 0;
+  };
+  std::vector<RegistryStatus> registries() const;
+  const CatalogOptions& options() const { return options_; }
+  // Jobs about names of this registry run under this pool key.
+  static std::string PoolKey(const std::string& registry) { return registry; }
+
+ private:
+  struct Impl;
+  const CatalogOptions options_;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,121 @@
+#pragma once
+
+// Image: one image as it is served, named by a repository and a digest (of a manifest, or of an index of
+// which one platform was chosen). The documents are immutable; the merged tree and the layers open on demand.
+//
+// Any thread. Methods that say "blocks" are for pool threads; the others never wait.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "fetch/manifest.h"
+#include "fetch/repository_source.h"
+#include "fs/layer_store.h"
+#include "fs/layout.h"
+#include "overlay/tree.h"
+
+namespace lamina {
+
+// The verified documents of an image.
+struct ImageDocuments {
+  std::string repository;             // "docker.io/library/debian"
+  Digest digest;                      // as asked for: of the index, or of the manifest
+  std::optional<std::string> index;   // bytes, where `digest` names an index
+  std::optional<ImageIndex> parsed_index;
+  Digest manifest_digest;
+  std::string manifest;               // bytes
+  std::string config;                 // bytes
+  ImageManifest parsed_manifest;
+  ImageConfig parsed_config;
+  std::string origin;                 // where the documents came from
+};
+
+// A tree with the layers that its extents point into, device i being layer i. Layers open when first read.
+class MountedTree {
+ public:
+  MountedTree(std::shared_ptr<const Tree> tree, size_t layer_count) : tree_(std::move(tree)), layers_(layer_count) {}
+  const Tree& tree() const { return *tree_; }
+  size_t layer_count() const { return layers_.size(); }
+
+ private:
+  friend class Image;
+  std::shared_ptr<const Tree> tree_;
+  // Set once, from null; read without a lock on the hit path.
+  std::vector<std::atomic<std::shared_ptr<Layer>>> layers_;
+};
+
+class Image {
+ public:
+  Image(ImageDocuments documents, std::shared_ptr<RepositorySource> source, LayerStore& layers, StorePaths paths);
+  ~Image();
+
+  const ImageDocuments& documents() const { return documents_; }
+  size_t layer_count() const { return documents_.parsed_manifest.layers.size(); }
+  // Key under which blocking work on this image runs in a KeyedPool.
+  std::string pool_key() const { return source_->pool_key(); }
+
+  // The merged tree if it is open already, else null. Never waits.
+  std::shared_ptr<MountedTree> OpenedTree() const { return tree_.load(); }
+  // The merged tree; blocks: opens the tree file, or indexes all layers at the same time and merges them.
+  // One builder, the others wait.
+  Result<std::shared_ptr<MountedTree>> EnsureTree();
+  // Layer N's own tree with whiteouts, N from 0 at the bottom. Blocks.
+  Result<std::shared_ptr<MountedTree>> EnsureLayerTree(size_t number);
+  std::shared_ptr<MountedTree> OpenedLayerTree(size_t number) const;
+
+  // Reads from a file of one of the trees above when every byte is local and verified: false where it is not (then
+  // ReadFile). `out` is cut to the end of file; `*got` is the count. Never waits for the network.
+  Result<bool> TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out, size_t* got) const;
+  // The same, fetching what is missing; blocks.
+  Result<size_t> ReadFile(MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out, const Deadline& deadline);
+
+  // Facts of the layer that holds a file's first byte, for user.lamina.* xattrs: nullopt for files without data.
+  struct Provenance {
+    size_t layer = 0;
+    Digest digest;
+    bool local = false;  // all its bytes are in the cache
+  };
+  Result<std::optional<Provenance>> ProvenanceOf(const MountedTree& mounted, Nid nid) const;
+
+  // status.json as text; grows with what has happened. Never waits.
+  std::string StatusJson() const;
+  // Changes whenever StatusJson() may have changed.
+  uint64_t status_version() const { return status_version_.load(); }
+  void SetLastError(const Error& error);
+
+  // Progress of each layer's indexing, bottom first.
+  std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
+  // Fetches every missing chunk; blocks.
+  Status FetchAll(const std::function<void(uint64_t done_chunks, uint64_t all_chunks)>& progress);
+
+ private:
+  Result<std::shared_ptr<MountedTree>> OpenOrBuild(std::optional<size_t> only_layer);
+  Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
+  Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
+  LayerRequest RequestFor(size_t number) const;
+  template <typename Reader>
+  Result<size_t> ReadExtents(const MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out,
+                             const Reader& read) const;
+
+  const ImageDocuments documents_;
+  const std::shared_ptr<RepositorySource> source_;
+  LayerStore& layers_;
+  const StorePaths paths_;
+  std::vector<std::shared_ptr<LayerProgress>> progress_;
+  std::atomic<std::shared_ptr<MountedTree>> tree_;
+  std::vector<std::atomic<std::shared_ptr<MountedTree>>> layer_trees_;
+  Mutex build_mutex_;  // held while one thread builds; others wait on it. The one lock held across I/O, by pool threads only.
+  mutable Mutex status_mutex_;  // leaf
+  std::string last_error_ GUARDED_BY(status_mutex_);
+  int64_t last_error_ns_ GUARDED_BY(status_mutex_) = 0;
+  std::atomic<uint64_t> status_version_{1};
+};
+
+}  // namespace lamina

@@ -1,0 +1,99 @@
+#pragma once
+
+// LayerStore: the layers that are open. A Layer joins what is known of one blob: its index, its cache file and
+// the source that its compressed bytes come from. There is one Layer object per digest in the process, whatever
+// images hold it, so that one indexing pass and one fetch per chunk serve them all.
+//
+// Any thread. Get() blocks (it may index the layer), so never on a FUSE thread; a Layer's Cache() does not.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/blob_source.h"
+#include "base/digest.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "fetch/chunk_cache.h"
+#include "fetch/manifest.h"
+#include "fetch/repository_source.h"
+#include "fs/layout.h"
+#include "index/layer_index.h"
+
+namespace lamina {
+
+class Layer {
+ public:
+  const Digest& digest() const { return index_->facts().blob_digest; }
+  const LayerIndex& index() const { return *index_; }
+  const std::shared_ptr<const LayerIndex>& shared_index() const { return index_; }
+  LayerCache& cache() const { return *cache_; }
+
+ private:
+  friend class LayerStore;
+  Layer(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCache> cache)
+      : index_(std::move(index)), cache_(std::move(cache)) {}
+  std::shared_ptr<const LayerIndex> index_;
+  std::shared_ptr<LayerCache> cache_;
+};
+
+// How far the indexing of a layer is; read by status.json and progress bars while it runs.
+struct LayerProgress {
+  std::atomic<uint64_t> done_bytes{0};   // compressed
+  std::atomic<uint64_t> total_bytes{0};
+  std::atomic<bool> finished{false};
+};
+
+// What is needed to open a layer.
+struct LayerRequest {
+  Descriptor descriptor;
+  std::optional<Digest> diff_id;
+  std::string name;                           // for messages: "layer 2 (sha256:…) of docker.io/library/debian@sha256:…"
+  std::shared_ptr<RepositorySource> source;
+  std::shared_ptr<LayerProgress> progress;    // may be absent
+};
+
+struct LayerCounters {
+  std::atomic<uint64_t> indexed{0};        // passes finished
+  std::atomic<uint64_t> index_failures{0};
+  std::atomic<uint64_t> chunk_fetches{0};  // chunks decoded from the source
+};
+
+class LayerStore {
+ public:
+  explicit LayerStore(StorePaths paths);
+  ~LayerStore();
+
+  // The open layer; indexes it first where no index is there yet (one pass however many callers; the others wait
+  // for it, up to the deadline without progress). Failures are delivered to all who wait and not remembered.
+  Result<std::shared_ptr<Layer>> Get(const LayerRequest& request);
+  // The layer if it is open or its index is on disk; kNotFound otherwise. Local disk only.
+  Result<std::shared_ptr<Layer>> GetIndexed(const LayerRequest& request);
+
+  // Running passes give up with kCancelled, later calls fail.
+  void Cancel() { cancelled_ = true; }
+
+  const CacheCounters& cache_counters() const { return *cache_counters_; }
+  const LayerCounters& counters() const { return *counters_; }
+
+ private:
+  struct Slot;
+  Result<std::shared_ptr<Layer>> OpenOrIndex(const LayerRequest& request);
+  Result<std::shared_ptr<Layer>> Index(const LayerRequest& request);
+  Result<std::shared_ptr<Layer>> Assemble(const LayerRequest& request,
+                                          std::shared_ptr<const LayerIndex> index);
+  std::shared_ptr<Slot> SlotOf(const Digest& digest);
+
+  const StorePaths paths_;
+  std::atomic<bool> cancelled_{false};
+  std::shared_ptr<CacheCounters> cache_counters_;
+  std::shared_ptr<LayerCounters> counters_;
+  Mutex mutex_;  // leaf
+  std::map<Digest, std::shared_ptr<Slot>> slots_ GUARDED_BY(mutex_);
+};
+
+}  // namespace lamina
