@@ -1,0 +1,319 @@
+#include "fetch/chunk_cache.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <exception>
+#include <optional>
+
+#include "base/log.h"
+#include "fetch/cache_files.h"
+#include "fetch/chunk_flights.h"
+#include "fetch/chunk_walk.h"
+#include "fetch/sparse_file.h"
+
+namespace lamina {
+namespace {
+
+// A data chunk is held in memory as a whole, so a table that claims more is refused.
+constexpr uint64_t kMaxChunkBytes = 64u << 20;
+
+constexpr std::chrono::steady_clock::duration kWarnInterval = std::chrono::minutes(1);
+
+Status CheckShape(const ChunkShape& shape, const Digest& layer) {
+  if (shape.flat_size % kHoleBlock != 0 || shape.chunk_count > shape.flat_size / kHoleBlock)
+    return Error{Code::kInvalid, fmt::format("layer {} claims {} chunks in {} bytes",
+                                             layer.ToString(), shape.chunk_count, shape.flat_size)};
+  return {};
+}
+
+Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape) {
+  if (extent.flat_length > kMaxChunkBytes)
+    return Error{Code::kLimit, fmt::format("it has {} bytes, more than the limit of {}",
+                                           extent.flat_length, kMaxChunkBytes)};
+  if (extent.flat_offset > shape.flat_size ||
+      extent.flat_length > shape.flat_size - extent.flat_offset)
+    return Error{Code::kInvalid, "it lies outside of its layer"};
+  return {};
+}
+
+// The bytes of `part` within its whole chunk.
+void CopyPart(const ChunkPart& part, const std::vector<uint8_t>& chunk, uint8_t* out) {
+  std::memcpy(out, chunk.data() + (part.begin - part.extent.flat_offset), part.length);
+}
+
+}  // namespace
+
+// How a byte stays right when somebody truncates the data file under us: growing it again would
+// turn what was there into zeros, so before that, and under one lock with the counting of `epoch`,
+// every chunk ceases to be ready. A reader that finds the epoch changed after its pread does not
+// believe what it read, and a writer marks a chunk as ready only in the epoch in which it wrote or
+// checked it.
+struct LayerCache::Impl {
+  Impl(const Digest& layer_digest, const ChunkShape& layer_shape)
+      : layer(layer_digest), shape(layer_shape), ready(layer_shape.chunk_count) {}
+
+  const Digest layer;
+  const ChunkShape shape;
+  std::shared_ptr<ChunkOwner> owner;
+  std::shared_ptr<CacheCounters> counters;
+  std::unique_ptr<CacheFiles> files;  // absent where the disk gave none: then nothing is kept
+
+  AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
+  std::atomic<uint64_t> epoch{0};
+  Mutex ready_mutex;  // leaf; for changes of `ready` that depend on `epoch`
+  ChunkFlights flights;
+  std::atomic<std::chrono::steady_clock::rep> warned{0};  // when, of the steady clock; 0: never
+
+  bool IsReady(uint64_t offset, uint64_t length) const;
+  Status ReadFromFile(uint64_t offset, MutableByteSpan out) const;
+  Status ReadPart(const ChunkPart& part, uint8_t* out, const Deadline& deadline);
+
+  // Gets the chunk of a flight that the caller leads by `obtain`, and lands it, also when that
+  // throws.
+  template <typename ObtainChunk>
+  Result<ChunkBuffer> Lead(uint64_t chunk, ObtainChunk obtain);
+  Result<ChunkBuffer> Obtain(const ChunkPart& part, const Deadline& deadline);
+  bool LoadChecked(uint64_t chunk, const ChunkExtent& extent, MutableByteSpan buffer);
+  void Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+
+  void MarkReady(uint64_t chunk, uint64_t seen_epoch);
+  void RestoreSizeIfWrong();
+  void WarnNotKept(const Error& error);
+};
+
+bool LayerCache::Impl::IsReady(uint64_t offset, uint64_t length) const {
+  return VisitChunks(*owner, offset, length, [this](const ChunkPart& part) {
+    return part.extent.zero || ready.Test(part.chunk);
+  });
+}
+
+Status LayerCache::Impl::ReadFromFile(uint64_t offset, MutableByteSpan out) const {
+  const uint64_t before = epoch.load();
+  Status status;
+  uint64_t hits = 0;
+  uint8_t* to = out.data();
+  const bool whole = VisitChunks(*owner, offset, out.size(), [&](const ChunkPart& part) {
+    if (part.extent.zero) {
+      std::memset(to, 0, part.length);
+    } else {
+      if (!ready.Test(part.chunk)) return false;
+      status = files->Load(part.begin, {to, part.length});
+      if (!status) return false;
+      ++hits;
+    }
+    to += part.length;
+    return true;
+  });
+  if (!status) return status;
+  if (!whole || epoch.load() != before)
+    return Error{Code::kIo, "not ready in the cache any more: " + layer.ToString()};
+  counters->hits.fetch_add(hits, std::memory_order_relaxed);
+  return {};
+}
+
+// Part of one chunk, by whatever it takes.
+Status LayerCache::Impl::ReadPart(const ChunkPart& part, uint8_t* out, const Deadline& deadline) {
+  if (part.extent.zero) {
+    std::memset(out, 0, part.length);
+    return {};
+  }
+  if (ready.Test(part.chunk)) {
+    if (ReadFromFile(part.begin, {out, part.length})) return {};
+    RestoreSizeIfWrong();
+    ready.Clear(part.chunk);
+  }
+  const ChunkFlights::Ticket ticket = flights.Join(part.chunk);
+  if (!ticket.leads) counters->joined.fetch_add(1, std::memory_order_relaxed);
+  ASSIGN_OR_RETURN(const ChunkBuffer bytes,
+                   ticket.leads ? Lead(part.chunk, [&] { return Obtain(part, deadline); })
+                                : flights.Wait(*ticket.flight, deadline));
+  CopyPart(part, *bytes, out);
+  return {};
+}
+
+template <typename ObtainChunk>
+Result<ChunkBuffer> LayerCache::Impl::Lead(uint64_t chunk, ObtainChunk obtain) {
+  const auto guarded = [&]() -> Result<ChunkBuffer> {
+    const auto thrown = [&](const char* what) {
+      return Error{Code::kInternal,
+                   fmt::format("chunk {} of layer {}: {}", chunk, layer.ToString(), what)};
+    };
+    try {
+      return obtain();
+    } catch (const std::exception& exception) {
+      return thrown(exception.what());
+    } catch (...) {
+      return thrown("unknown exception");
+    }
+  };
+  Result<ChunkBuffer> result = guarded();
+  flights.Land(chunk, result);
+  return result;
+}
+
+Result<ChunkBuffer> LayerCache::Impl::Obtain(const ChunkPart& part, const Deadline& deadline) {
+  const ChunkExtent& extent = part.extent;
+  if (Status fits = CheckExtent(extent, shape); !fits)
+    return fits.error().Within(fmt::format("chunk {} of layer {}", part.chunk, layer.ToString()));
+  auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
+  // Another leader may have landed between the caller's look at `ready` and its joining.
+  if (ready.Test(part.chunk) && ReadFromFile(extent.flat_offset, *buffer))
+    return ChunkBuffer(std::move(buffer));
+  if (files != nullptr && files->Present(part.chunk)) {
+    if (LoadChecked(part.chunk, extent, *buffer)) return ChunkBuffer(std::move(buffer));
+    std::fill(buffer->begin(), buffer->end(), uint8_t{0});
+  }
+  RETURN_IF_ERROR(owner->Produce(part.chunk, *buffer, deadline));
+  counters->misses.fetch_add(1, std::memory_order_relaxed);
+  Keep(part.chunk, extent, *buffer);
+  return ChunkBuffer(std::move(buffer));
+}
+
+// A chunk that the map says is there, into `buffer`. False when it is bad, and then it is dropped.
+bool LayerCache::Impl::LoadChecked(uint64_t chunk, const ChunkExtent& extent,
+                                   MutableByteSpan buffer) {
+  const uint64_t seen_epoch = epoch.load();
+  Status status = files->Load(extent.flat_offset, buffer);
+  if (status) {
+    counters->checked.fetch_add(1, std::memory_order_relaxed);
+    status = owner->Verify(chunk, buffer);
+  }
+  if (status) {
+    MarkReady(chunk, seen_epoch);
+    return true;
+  }
+  counters->rotten.fetch_add(1, std::memory_order_relaxed);
+  ready.Clear(chunk);
+  files->Drop(chunk);
+  LogWarning(fmt::format("chunk {} of layer {} is bad in the cache and is fetched again: {}", chunk,
+                         layer.ToString(), status.error().message));
+  return false;
+}
+
+void LayerCache::Impl::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+  const Status kept = files != nullptr
+                          ? KeepNow(chunk, extent, bytes)
+                          : Status(Error{Code::kIo, "the cache files could not be made"});
+  if (kept) return;
+  counters->write_failures.fetch_add(1, std::memory_order_relaxed);
+  WarnNotKept(kept.error());
+}
+
+Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+  // Writing beyond the end of a truncated file would grow it with zeros where ready chunks were.
+  RestoreSizeIfWrong();
+  const uint64_t seen_epoch = epoch.load();
+  RETURN_IF_ERROR(files->Keep(chunk, extent, bytes));
+  RestoreSizeIfWrong();
+  MarkReady(chunk, seen_epoch);
+  return {};
+}
+
+void LayerCache::Impl::MarkReady(uint64_t chunk, uint64_t seen_epoch) {
+  MutexLock lock(ready_mutex);
+  if (epoch.load() == seen_epoch) ready.Set(chunk);
+}
+
+void LayerCache::Impl::RestoreSizeIfWrong() {
+  if (files->SizeIsRight()) return;
+  {
+    MutexLock lock(ready_mutex);
+    epoch.fetch_add(1);
+    ready.ClearAll();
+  }
+  LogWarning(fmt::format("the cache file of layer {} was truncated; what is gone is fetched again",
+                         layer.ToString()));
+  if (Status restored = files->RestoreSize(); !restored) LogWarning(restored.error().message);
+}
+
+// At most once a minute: a full disk is met by every chunk.
+void LayerCache::Impl::WarnNotKept(const Error& error) {
+  using Clock = std::chrono::steady_clock;
+  const auto now = Clock::now().time_since_epoch();
+  auto last = warned.load();
+  if (last != 0 && now - Clock::duration(last) < kWarnInterval) return;
+  if (!warned.compare_exchange_strong(last, now.count())) return;
+  LogWarning(fmt::format("chunks of layer {} are served but not kept: {}", layer.ToString(),
+                         error.message));
+}
+
+LayerCache::LayerCache(std::unique_ptr<Impl> impl, std::string data_path)
+    : impl_(std::move(impl)), data_path_(std::move(data_path)) {}
+
+LayerCache::~LayerCache() = default;
+
+Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, const Digest& layer,
+                                                     std::shared_ptr<ChunkOwner> owner,
+                                                     std::shared_ptr<CacheCounters> counters) {
+  const ChunkShape shape{owner->chunk_count(), owner->flat_size()};
+  RETURN_IF_ERROR(CheckShape(shape, layer));
+  const CachePaths paths(folder, layer);
+  auto impl = std::make_unique<Impl>(layer, shape);
+  impl->owner = std::move(owner);
+  impl->counters = std::move(counters);
+  if (auto files = CacheFiles::Open(paths, shape)) {
+    impl->files = std::move(files).value();
+  } else {
+    impl->WarnNotKept(files.error());
+  }
+  return std::shared_ptr<LayerCache>(new LayerCache(std::move(impl), paths.data));
+}
+
+bool LayerCache::Ready(uint64_t flat_offset, uint64_t length) const {
+  return impl_->IsReady(flat_offset, length);
+}
+
+Status LayerCache::ReadReady(uint64_t flat_offset, MutableByteSpan out) const {
+  return impl_->ReadFromFile(flat_offset, out);
+}
+
+Status LayerCache::Read(uint64_t flat_offset, MutableByteSpan out, const Deadline& deadline) {
+  Status status;
+  uint8_t* to = out.data();
+  const bool whole =
+      VisitChunks(*impl_->owner, flat_offset, out.size(), [&](const ChunkPart& part) {
+        status = impl_->ReadPart(part, to, deadline);
+        to += part.length;
+        return status.has_value();
+      });
+  if (!status || whole) return status;
+  return Error{Code::kInvalid,
+               fmt::format("the chunks of layer {} do not cover bytes {} to {}",
+                           impl_->layer.ToString(), flat_offset, flat_offset + out.size())};
+}
+
+void LayerCache::Offer(uint64_t chunk, ByteSpan bytes) {
+  if (impl_->files == nullptr || chunk >= impl_->shape.chunk_count) return;
+  const ChunkExtent extent = impl_->owner->Extent(chunk);
+  if (extent.zero || bytes.size() != extent.flat_length || impl_->files->Present(chunk)) return;
+  if (!CheckExtent(extent, impl_->shape) || !impl_->flights.TryLead(chunk)) return;
+  // Readers who come while it is written join; an offer itself has nobody to tell of a failure.
+  (void)impl_
+      ->Lead(chunk,
+             [&]() -> Result<ChunkBuffer> {
+               auto buffer = std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.end());
+               impl_->Keep(chunk, extent, *buffer);
+               return ChunkBuffer(std::move(buffer));
+             })
+      .has_value();
+}
+
+LayerCache::Usage LayerCache::usage() const {
+  Usage usage;
+  for (uint64_t chunk = 0; chunk < impl_->shape.chunk_count; ++chunk) {
+    const ChunkExtent extent = impl_->owner->Extent(chunk);
+    if (extent.zero) continue;
+    ++usage.chunks_total;
+    if (impl_->files == nullptr || !impl_->files->Present(chunk)) continue;
+    ++usage.chunks_present;
+    usage.bytes_present += extent.flat_length;
+  }
+  if (impl_->files != nullptr) usage.disk_bytes = impl_->files->DiskBytes();
+  return usage;
+}
+
+}  // namespace lamina

@@ -61,7 +61,8 @@ class CacheWriter {
   ~CacheWriter();  // without Commit(): removes the file
   // `flat_offset` grows; both are multiples of 4096.
   void Write(uint64_t flat_offset, ByteSpan bytes);
-  // The pass has verified everything: the chunks that were wholly written are present from now on.
+  // The pass has verified everything: the chunks that were wholly written are present from now on, to be seen by
+  // a LayerCache that is opened after this. An error means that nothing was kept; the layer works all the same.
   Status Commit(const ChunkOwner& owner);
 
  private:
@@ -72,7 +73,8 @@ class CacheWriter {
 
 class LayerCache {
  public:
-  // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is dropped.
+  // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is dropped. A disk
+  // that gives no files is no error: then everything is fetched and nothing kept while this object lives.
   static Result<std::shared_ptr<LayerCache>> Open(const std::string& folder, const Digest& layer,
                                                   std::shared_ptr<ChunkOwner> owner,
                                                   std::shared_ptr<CacheCounters> counters);
@@ -80,7 +82,8 @@ class LayerCache {
 
   // Are all chunks that overlap the range present and verified in this process? Never blocks.
   bool Ready(uint64_t flat_offset, uint64_t length) const;
-  // Reads a range for which Ready() holds, straight from the cache file; zero chunks and holes as zeros.
+  // Reads a range for which Ready() holds, straight from the cache file; zero chunks and holes as zeros. kIo when
+  // it does not hold (any more), as after somebody truncated the file: Read() repairs that.
   Status ReadReady(uint64_t flat_offset, MutableByteSpan out) const;
   // Makes the range ready: checks what is on disk, produces what is missing (one fetch per chunk however many
   // callers), and copies it to `out`. A full disk serves the bytes and keeps none. Failures reach all who

@@ -1,0 +1,90 @@
+#include "fetch/cache_files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/errno.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "fetch/sparse_file.h"
+
+namespace lamina {
+
+CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
+                       std::unique_ptr<ChunkMap> map)
+    : paths_(std::move(paths)), shape_(shape), data_(std::move(data)), map_(std::move(map)) {}
+
+void CacheFiles::Remove(const CachePaths& paths) {
+  ::unlink(paths.map.c_str());
+  ::unlink(paths.data.c_str());
+}
+
+Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenExisting(const CachePaths& paths,
+                                                             const ChunkShape& shape) {
+  ASSIGN_OR_RETURN(UniqueFd data, OpenFile(paths.data, O_RDWR | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(const uint64_t size, FileSize(data.get(), paths.data));
+  if (size != shape.flat_size)
+    return Error{Code::kCorrupt, paths.data + " has " + std::to_string(size) +
+                                     " bytes, its layer has " + std::to_string(shape.flat_size)};
+  ASSIGN_OR_RETURN(auto map, ChunkMap::Load(paths.map, shape));
+  return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
+}
+
+Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
+                                                     const ChunkShape& shape) {
+  RETURN_IF_ERROR(MakeFolders(paths.folder));
+  ASSIGN_OR_RETURN(UniqueFd data, OpenFile(paths.data, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
+  if (::ftruncate(data.get(), static_cast<off_t>(shape.flat_size)) != 0)
+    return ErrnoError(errno, "cannot size " + paths.data);
+  ASSIGN_OR_RETURN(auto map,
+                   ChunkMap::Make(paths.map, shape, std::string(shape.chunk_count, '\0')));
+  return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
+}
+
+Result<std::unique_ptr<CacheFiles>> CacheFiles::Open(const CachePaths& paths,
+                                                     const ChunkShape& shape) {
+  auto existing = OpenExisting(paths, shape);
+  if (existing) return existing;
+  if (existing.error().code != Code::kNotFound)
+    LogInfo("cache files dropped, to be fetched again: " + existing.error().message);
+  Remove(paths);
+  auto made = Make(paths, shape);
+  if (!made) Remove(paths);
+  return made;
+}
+
+Status CacheFiles::Load(uint64_t flat_offset, MutableByteSpan out) const {
+  return PreadExactly(data_.get(), out, flat_offset, paths_.data);
+}
+
+Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+  const bool stale = MayHoldData(data_.get(), extent.flat_offset, extent.flat_length);
+  Status kept = stale ? WriteOver(data_.get(), bytes, extent.flat_offset, paths_.data)
+                      : WriteIntoHole(data_.get(), bytes, extent.flat_offset, paths_.data);
+  if (kept) kept = map_->SetPresent(chunk);
+  if (!kept && !stale)  // half a chunk on a full disk helps nobody; what stays is overwritten later
+    (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
+  return kept;
+}
+
+bool CacheFiles::SizeIsRight() const {
+  const auto size = FileSize(data_.get(), paths_.data);
+  return size && *size == shape_.flat_size;
+}
+
+Status CacheFiles::RestoreSize() {
+  if (::ftruncate(data_.get(), static_cast<off_t>(shape_.flat_size)) != 0)
+    return ErrnoError(errno, "cannot size " + paths_.data);
+  return {};
+}
+
+uint64_t CacheFiles::DiskBytes() const {
+  struct stat st {};
+  if (::fstat(data_.get(), &st) != 0) return 0;
+  return static_cast<uint64_t>(st.st_blocks) * 512;
+}
+
+}  // namespace lamina

@@ -1,0 +1,62 @@
+#pragma once
+
+// CacheFiles: the two files of one layer in the cache folder, `<digest>.data` (sparse, in the
+// layout of the flat address space) and `<digest>.map`. Files that do not fit the layer or each
+// other are dropped together; a missing one means a missing pair. Any thread, as long as one chunk
+// is kept or dropped by one thread at a time.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/digest.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "fetch/chunk_cache.h"
+#include "fetch/chunk_map.h"
+
+namespace lamina {
+
+struct CachePaths {
+  CachePaths(const std::string& cache_folder, const Digest& layer)
+      : folder(cache_folder),
+        data(folder + "/" + layer.PathName() + ".data"),
+        map(folder + "/" + layer.PathName() + ".map") {}
+  std::string folder;
+  std::string data;
+  std::string map;
+};
+
+class CacheFiles {
+ public:
+  // Opens the pair, or makes it anew where there is none that fits.
+  static Result<std::unique_ptr<CacheFiles>> Open(const CachePaths& paths, const ChunkShape& shape);
+  // Removes the pair. The map goes first, so that no map ever stands beside data of another making.
+  static void Remove(const CachePaths& paths);
+
+  bool Present(uint64_t chunk) const { return map_->Present(chunk); }
+  Status Load(uint64_t flat_offset, MutableByteSpan out) const;
+  // Writes the data, then the mark. On failure nothing counts as present and the blocks are given
+  // back.
+  Status Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  void Drop(uint64_t chunk) { map_->SetAbsent(chunk); }
+
+  // False when somebody has truncated the data file under us.
+  bool SizeIsRight() const;
+  Status RestoreSize();
+  uint64_t DiskBytes() const;
+
+ private:
+  CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data, std::unique_ptr<ChunkMap> map);
+  static Result<std::unique_ptr<CacheFiles>> OpenExisting(const CachePaths& paths,
+                                                          const ChunkShape& shape);
+  static Result<std::unique_ptr<CacheFiles>> Make(const CachePaths& paths, const ChunkShape& shape);
+
+  const CachePaths paths_;
+  const ChunkShape shape_;
+  const UniqueFd data_;
+  const std::unique_ptr<ChunkMap> map_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,140 @@
+// CacheWriter: the file has no name in the folder until Commit() where the file system allows that,
+// so that even kill -9 leaves nothing behind.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+
+#include "base/errno.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "fetch/cache_files.h"
+#include "fetch/chunk_cache.h"
+#include "fetch/sparse_file.h"
+
+namespace lamina {
+namespace {
+
+// Given back at the end of a full disk, so that there is room for the map and the index.
+constexpr uint64_t kGivenBackWhenFull = 256u << 10;
+
+struct NewFile {
+  UniqueFd fd;
+  std::string temporary;  // empty: the file has no name
+};
+
+Result<NewFile> MakeNewFile(const CachePaths& paths) {
+  RETURN_IF_ERROR(MakeFolders(paths.folder));
+  if (auto unnamed = OpenFile(paths.folder, O_RDWR | O_TMPFILE))
+    return NewFile{std::move(unnamed).value(), {}};
+  static std::atomic<uint64_t> serial{0};
+  std::string name = fmt::format("{}.tmp.{}.{}", paths.data, ::getpid(), serial.fetch_add(1));
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW));
+  return NewFile{std::move(fd), std::move(name)};
+}
+
+// Gives the file its name, which is free.
+Status NameFile(NewFile& file, const std::string& path) {
+  if (file.temporary.empty()) {
+    const std::string self = "/proc/self/fd/" + std::to_string(file.fd.get());
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0)
+      return ErrnoError(errno, "cannot name " + path);
+    return {};
+  }
+  if (::rename(file.temporary.c_str(), path.c_str()) != 0)
+    return ErrnoError(errno, "cannot rename to " + path);
+  file.temporary.clear();
+  return {};
+}
+
+}  // namespace
+
+struct CacheWriter::Impl {
+  const CachePaths paths;
+  NewFile file;
+  uint64_t end = 0;    // flat offset up to which everything is in the file; gaps are zeros
+  bool ended = false;  // the disk was full: nothing more is kept
+
+  void StopKeeping(const Error& error);
+  // One byte a chunk, as ChunkMap has it; `kept_end` becomes the end of the last chunk that is
+  // there.
+  std::string PresentChunks(const ChunkOwner& owner, uint64_t* kept_end) const;
+  Status SizeFile(uint64_t kept_end, uint64_t flat_size) const;
+};
+
+void CacheWriter::Impl::StopKeeping(const Error& error) {
+  ended = true;
+  end -= std::min(end, kGivenBackWhenFull);
+  LogWarning("the rest of the layer is not kept while it is indexed: " + error.message);
+}
+
+std::string CacheWriter::Impl::PresentChunks(const ChunkOwner& owner, uint64_t* kept_end) const {
+  const uint64_t whole_until = ended ? end : owner.flat_size();
+  std::string present(owner.chunk_count(), '\0');
+  for (uint64_t chunk = 0; chunk < present.size(); ++chunk) {
+    const ChunkExtent extent = owner.Extent(chunk);
+    const uint64_t chunk_end = extent.flat_offset + extent.flat_length;
+    if (extent.zero || chunk_end > whole_until || chunk_end < extent.flat_offset) continue;
+    present[chunk] = 1;
+    *kept_end = std::max(*kept_end, chunk_end);
+  }
+  return present;
+}
+
+// Frees what stands behind the last whole chunk, then gives the file its full length.
+Status CacheWriter::Impl::SizeFile(uint64_t kept_end, uint64_t flat_size) const {
+  const auto size = [this](uint64_t bytes) {
+    return ::ftruncate(file.fd.get(), static_cast<off_t>(bytes)) == 0
+               ? Status()
+               : Status(ErrnoError(errno, "cannot size " + paths.data));
+  };
+  if (ended) RETURN_IF_ERROR(size(kept_end));
+  return size(flat_size);
+}
+
+CacheWriter::CacheWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+CacheWriter::~CacheWriter() {
+  if (!impl_->file.temporary.empty()) ::unlink(impl_->file.temporary.c_str());
+}
+
+Result<std::unique_ptr<CacheWriter>> CacheWriter::Create(const std::string& folder,
+                                                         const Digest& layer) {
+  CachePaths paths(folder, layer);
+  ASSIGN_OR_RETURN(NewFile file, MakeNewFile(paths));
+  return std::unique_ptr<CacheWriter>(
+      new CacheWriter(std::make_unique<Impl>(Impl{std::move(paths), std::move(file)})));
+}
+
+void CacheWriter::Write(uint64_t flat_offset, ByteSpan bytes) {
+  if (impl_->ended) return;
+  if (flat_offset < impl_->end) {
+    impl_->StopKeeping(Error{Code::kInternal, "bytes came out of order"});
+    return;
+  }
+  impl_->end = flat_offset;
+  const Status written = WriteIntoHole(impl_->file.fd.get(), bytes, flat_offset, impl_->paths.data);
+  if (!written) return impl_->StopKeeping(written.error());
+  impl_->end += bytes.size();
+}
+
+Status CacheWriter::Commit(const ChunkOwner& owner) {
+  if (impl_->end > owner.flat_size())
+    return Error{Code::kInternal, fmt::format("{} bytes were written to {}, its layer has {}",
+                                              impl_->end, impl_->paths.data, owner.flat_size())};
+  uint64_t kept_end = 0;
+  const std::string present = impl_->PresentChunks(owner, &kept_end);
+  RETURN_IF_ERROR(impl_->SizeFile(kept_end, owner.flat_size()));
+  CacheFiles::Remove(impl_->paths);
+  RETURN_IF_ERROR(NameFile(impl_->file, impl_->paths.data));
+  auto map = ChunkMap::Make(impl_->paths.map, {owner.chunk_count(), owner.flat_size()}, present);
+  if (map) return {};
+  CacheFiles::Remove(impl_->paths);
+  return std::move(map).error();
+}
+
+}  // namespace lamina

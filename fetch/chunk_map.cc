@@ -1,0 +1,81 @@
+#include "fetch/chunk_map.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/file.h"
+
+namespace lamina {
+namespace {
+
+constexpr char kMagic[8] = {'l', 'a', 'm', 'c', 'm', 'a', 'p', '\n'};
+constexpr uint32_t kVersion = 1;
+
+// The offsets of the header's fields, in bytes; all little-endian.
+constexpr size_t kVersionAt = 8;
+constexpr size_t kCrcAt = 12;  // CRC-32C of the header with this field 0
+constexpr size_t kCountAt = 16;
+constexpr size_t kFlatSizeAt = 24;
+constexpr size_t kHeaderBytes = 32;
+
+std::string EncodeHeader(const ChunkShape& shape) {
+  std::string header(kHeaderBytes, '\0');
+  auto* bytes = reinterpret_cast<uint8_t*>(header.data());
+  std::memcpy(bytes, kMagic, sizeof kMagic);
+  StoreLe(bytes + kVersionAt, kVersion);
+  StoreLe(bytes + kCountAt, shape.chunk_count);
+  StoreLe(bytes + kFlatSizeAt, shape.flat_size);
+  StoreLe(bytes + kCrcAt, Crc32c(AsBytes(header)));
+  return header;
+}
+
+}  // namespace
+
+ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& present)
+    : fd_(std::move(fd)), path_(std::move(path)), present_(present.size()) {
+  for (size_t chunk = 0; chunk < present.size(); ++chunk)
+    if (present[chunk] == 1) present_.Set(chunk);
+}
+
+Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
+  if (size != kHeaderBytes + shape.chunk_count)
+    return Error{Code::kCorrupt, path + " has the wrong size for its layer"};
+  std::string content(size, '\0');
+  RETURN_IF_ERROR(PreadExactly(
+      fd.get(), {reinterpret_cast<uint8_t*>(content.data()), content.size()}, 0, path));
+  // There is one right header for a shape, so comparing it whole checks every field.
+  if (content.compare(0, kHeaderBytes, EncodeHeader(shape)) != 0)
+    return Error{Code::kCorrupt, path + " is no chunk map of its layer"};
+  return std::unique_ptr<ChunkMap>(new ChunkMap(std::move(fd), path, content.substr(kHeaderBytes)));
+}
+
+Result<std::unique_ptr<ChunkMap>> ChunkMap::Make(const std::string& path, const ChunkShape& shape,
+                                                 const std::string& present) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
+  if (Status written = PwriteExactly(fd.get(), AsBytes(EncodeHeader(shape) + present), 0, path);
+      !written) {
+    ::unlink(path.c_str());
+    return std::move(written).error();
+  }
+  return std::unique_ptr<ChunkMap>(new ChunkMap(std::move(fd), path, present));
+}
+
+Status ChunkMap::SetPresent(uint64_t chunk) {
+  const uint8_t one = 1;
+  RETURN_IF_ERROR(PwriteExactly(fd_.get(), {&one, 1}, kHeaderBytes + chunk, path_));
+  present_.Set(chunk);
+  return {};
+}
+
+void ChunkMap::SetAbsent(uint64_t chunk) {
+  const uint8_t none = 0;
+  present_.Clear(chunk);
+  (void)PwriteExactly(fd_.get(), {&none, 1}, kHeaderBytes + chunk, path_).has_value();
+}
+
+}  // namespace lamina

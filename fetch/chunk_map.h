@@ -1,0 +1,47 @@
+#pragma once
+
+// ChunkMap: the file beside a layer's data file that says which chunks are there
+// (docs/formats-cache.md has its bytes). One byte a chunk, written with pwrite: a mapped file would
+// kill the process (SIGBUS) when somebody truncates it, and a bit a chunk would need a lock around
+// its neighbours. The bytes reach the page cache with the call, so they survive kill -9. Presence
+// is a claim; who reads the data verifies it. Any thread.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "fetch/atomic_bitmap.h"
+
+namespace lamina {
+
+// What a map must fit: the layer's chunk table.
+struct ChunkShape {
+  uint64_t chunk_count = 0;
+  uint64_t flat_size = 0;  // bytes
+};
+
+class ChunkMap {
+ public:
+  // kNotFound where the file is missing, kCorrupt where it is not a map of this shape.
+  static Result<std::unique_ptr<ChunkMap>> Load(const std::string& path, const ChunkShape& shape);
+  // Makes a new file, which must not exist. `present` has one byte, 0 or 1, for each chunk.
+  static Result<std::unique_ptr<ChunkMap>> Make(const std::string& path, const ChunkShape& shape,
+                                                const std::string& present);
+
+  bool Present(uint64_t chunk) const { return present_.Test(chunk); }
+  // In the file first, then in memory.
+  Status SetPresent(uint64_t chunk);
+  // In memory first. A failed write is no error: the claim is then found wrong when it is verified.
+  void SetAbsent(uint64_t chunk);
+
+ private:
+  ChunkMap(UniqueFd fd, std::string path, const std::string& present);
+
+  const UniqueFd fd_;
+  const std::string path_;
+  AtomicBitmap present_;  // what the file says
+};
+
+}  // namespace lamina
