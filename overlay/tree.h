@@ -73,9 +73,11 @@ class Tree {
   using Visitor = std::function<bool(const TreeDirent&, uint64_t next_cookie)>;
   Status ReadDirectory(Nid directory, uint64_t cookie, const Visitor& visit) const;
   Result<std::string> ReadLink(Nid nid) const;
-  // The extent that holds `offset` of a regular file, cut to what follows contiguously, at most to the end of file.
+  // The extent that begins at `offset` of a regular file and goes on as far as its bytes (or the hole) are contiguous,
+  // at most to the end of file; it may be cut short after many pieces. kInvalid at or behind the end of file.
   Result<DataExtent> Map(Nid nid, uint64_t offset) const;
   // The first offset at or after `offset` that is data (or hole); the size counts as a hole. For SEEK_DATA/SEEK_HOLE.
+  // kNotFound where there is none, and for offsets at or behind the end of file (ENXIO).
   Result<uint64_t> Seek(Nid nid, uint64_t offset, bool hole) const;
   // Names with their namespace.
   Status ForEachXattr(Nid nid, const std::function<bool(std::string_view name, std::string_view value)>& visit) const;
