@@ -1,33 +1,48 @@
 #pragma once
 
-// OciLayout: a folder in the OCI image-layout form (image-spec, image-layout.md). Read-only. The index.json
-// is read again whenever its change time moves, so a layout may be written while it is mounted. Any thread.
+// OciLayout: a folder in the OCI image-layout form (image-spec, image-layout.md). Read-only. The
+// index.json is read again whenever its change time moves, so a layout may be written while it is
+// mounted. Any thread. Every file is opened as a regular one and no symbolic link in its place is
+// followed; what is read as a document is checked against its digest first.
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
+#include "fetch/reference.h"
 #include "fetch/repository_source.h"
 
 namespace lamina {
 
-class OciLayout : public RepositorySource {
+class OciLayout : public RepositorySource, public std::enable_shared_from_this<OciLayout> {
  public:
   struct Entry {
     std::string ref_name;   // annotation org.opencontainers.image.ref.name as written; may be empty
     Descriptor descriptor;  // of a manifest or an index
+    std::string image_name;  // annotation io.containerd.image.name: a full reference; may be empty
   };
 
   // `path` holds `oci-layout` and `index.json`; both are checked. The path is made absolute.
   static Result<std::shared_ptr<OciLayout>> Open(const std::string& path);
+  ~OciLayout() override;
 
-  // All entries of index.json, in order. A ref name that stands twice with different digests is an error that
-  // lists both.
+  // All entries of index.json, in order. A ref name that stands twice with different digests is an
+  // error that lists both, unless the image names tell them apart (`docker save` of several
+  // images).
   Result<std::vector<Entry>> Entries();
   const std::string& path() const { return path_; }
 
-  // A tag is an entry whose ref_name is the tag, or a full reference that ends in `:tag`.
+  // The part of this layout that carries `name`: entries whose image_name or ref_name is a full
+  // reference to that repository. It reads through this object, and sees changes as this does. Tags
+  // and ListTags() are those of the part; documents and blobs are found by digest as before.
+  std::shared_ptr<RepositorySource> Repository(const RepositoryName& name);
+
+  // A tag is an entry whose ref_name is the tag, or a full reference that ends in `:tag`; the first
+  // kind wins. kInvalid, listing the digests, where it stands for several.
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
+  // Any manifest among the blobs, whether or not index.json names it.
   Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override;
@@ -37,8 +52,30 @@ class OciLayout : public RepositorySource {
   std::string pool_key() const override { return "local"; }
 
  private:
-  explicit OciLayout(std::string path) : path_(std::move(path)) {}
-  std::string path_;
+  friend class OciLayoutPart;
+  struct Snapshot;
+  using SnapshotPtr = std::shared_ptr<const Snapshot>;
+
+  explicit OciLayout(std::string path);
+  std::string BlobPath(const Digest& digest) const;
+  std::string IndexPath() const { return path_ + "/index.json"; }
+  // index.json as it is now; reads it only if it has changed.
+  Result<SnapshotPtr> Current() EXCLUDES(mutex_);
+  Result<SnapshotPtr> ReadIndex() const;
+  Result<Document> FetchEntry(const Entry& entry) const;
+  // A blob of at most `limit` bytes, checked.
+  Result<std::string> ReadBlob(const Digest& digest, std::optional<uint64_t> size,
+                               uint64_t limit) const;
+  // The error of opening a blob, in words where it is missing.
+  Error BlobError(const Digest& digest, Error error) const;
+
+  const std::string path_;
+  Mutex mutex_;  // leaf; not held while reading
+  SnapshotPtr snapshot_ GUARDED_BY(mutex_);
 };
+
+// The tag that a ref name stands for: itself where it is one, that of a full reference ("latest"
+// where it has none), and empty where it is neither.
+std::string TagOfRefName(std::string_view ref_name);
 
 }  // namespace lamina
