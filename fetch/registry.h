@@ -1,7 +1,7 @@
 #pragma once
 
-// Registry: one registry host over HTTP(S), by the OCI distribution-spec v1.1, and its repositories as
-// RepositorySource. Owns the connections, tokens and counters of that host. Any thread.
+// Registry: one registry host over HTTP(S), by the OCI distribution-spec v1.1, and its repositories
+// as RepositorySource. Owns the connections, tokens and counters of that host. Any thread.
 
 #include <atomic>
 #include <chrono>
@@ -9,7 +9,9 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "base/clock.h"
 #include "fetch/repository_source.h"
 
 namespace lamina {
@@ -22,21 +24,26 @@ struct RegistryCredentials {
 };
 
 struct RegistryOptions {
-  // Finds credentials for a registry ("docker.io"); called when the host asks for them. May be empty.
+  // Finds credentials for a registry ("docker.io"); called when the host asks for them. May be
+  // empty.
   std::function<RegistryCredentials(const std::string& registry)> credentials;
-  bool insecure = false;                       // plain HTTP although not loopback
-  std::string ca_file;                         // additional CA bundle (PEM), for tests and certs.d
+  bool insecure = false;  // plain HTTP although not loopback
+  // Additional CAs (PEM), of certs.d or a test. A registry that has one speaks TLS, also on
+  // loopback.
+  std::string ca_file;
   std::chrono::milliseconds connect_timeout{5000};
   std::chrono::milliseconds stall_timeout{10000};  // a transfer without a byte for so long is left
-  int attempts = 4;                            // per request, with jittered backoff, inside the deadline
+  int attempts = 4;  // per request, with jittered backoff, inside the deadline
   std::string user_agent = "lamina";
+  DocumentLimits limits;
+  const WallClock* clock = &WallClock::System();  // judges when a token ends
 };
 
 // Exact counts, for status.json, `lamina stat` and tests.
 struct RegistryCounters {
-  std::atomic<uint64_t> requests{0};
-  std::atomic<uint64_t> range_requests{0};
-  std::atomic<uint64_t> blob_bytes{0};    // body bytes of blobs received
+  std::atomic<uint64_t> requests{0};        // sent, those for tokens and of redirects included
+  std::atomic<uint64_t> range_requests{0};  // of them, those that carried a Range
+  std::atomic<uint64_t> blob_bytes{0};      // body bytes of blobs received
   std::atomic<uint64_t> token_requests{0};
   std::atomic<uint64_t> retries{0};
 };
@@ -50,6 +57,11 @@ class Registry : public std::enable_shared_from_this<Registry> {
   virtual std::shared_ptr<RepositorySource> Repository(const std::string& path) = 0;
   // GET /v2/: that it answers and speaks the API, with the credentials at hand. For `doctor`.
   virtual Status Ping(const Deadline& deadline) = 0;
+  // All repositories that the registry's catalog lists, sorted (GET /v2/_catalog, Docker Registry
+  // API, paged by Link); kUnsupported or kDenied where it offers none.
+  virtual Result<std::vector<std::string>> ListRepositories(const Deadline&) {
+    return Error{Code::kUnsupported, "this registry lists no repositories"};
+  }
   virtual const RegistryCounters& counters() const = 0;
 };
 

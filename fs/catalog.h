@@ -5,23 +5,27 @@
 //
 // Any thread. "Blocks" means: for pool threads only.
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "base/single_flight.h"
 #include "fetch/oci_layout.h"
 #include "fetch/reference.h"
 #include "fetch/registry.h"
 #include "fs/image.h"
 #include "fs/layer_store.h"
+#include "fs/source_set.h"
 #include "index/store.h"
 
 namespace lamina {
@@ -57,6 +61,8 @@ class Catalog {
   Catalog(StorePaths paths, Store& store, LayerStore& layers, CatalogOptions options,
           const WallClock& clock = WallClock::System());
   ~Catalog();
+  // Once, before anything else: what the store knows.
+  Status Load();
 
   // --- names; `repository` is "registry/path" -------------------------------------------------
   // A fresh answer from memory (within its time to live), or nullopt: ask Resolve. Never waits.
@@ -120,9 +126,54 @@ class Catalog {
   static std::string PoolKey(const std::string& registry) { return registry; }
 
  private:
-  struct Impl;
+  struct TagAnswer {
+    Result<Resolution> resolution;
+    Deadline fresh_until;
+  };
+  struct PathAnswer {
+    PathKind kind;
+    Deadline fresh_until;
+  };
+  struct Listing {
+    std::vector<std::string> names;
+    Deadline fresh_until;
+  };
+
+  Result<Resolution> AskForTag(const std::string& repository, const std::string& tag);
+  Result<Resolution> AskLocal(const std::string& repository, const std::string& tag);
+  Result<Resolution> AskRegistry(const std::string& repository, const std::string& tag);
+  Result<Resolution> LastKnown(const std::string& repository, const std::string& tag, const Error& reason);
+  void Record(const std::string& repository, const std::string& tag, const Resolution& resolution);
+  Result<PathKind> AskForPath(const std::string& registry, const std::string& path);
+  Result<std::vector<std::string>> RegistryTags(const std::string& repository);
+  Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
+  Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
+  Result<std::shared_ptr<Image>> LoadImageFrom(const std::string& repository, const Digest& digest,
+                                               const std::shared_ptr<RepositorySource>& source);
+  Result<Document> Manifest(const std::string& repository, const Digest& digest, RepositorySource& source);
+  Result<std::string> Config(const Descriptor& descriptor, RepositorySource& source);
+  void LearnRepository(const std::string& repository);
+  void Changed();
+  Deadline NameBound() const { return Deadline::After(options_.name_bound); }
+
+  const StorePaths paths_;
+  Store& store_;
+  LayerStore& layers_;
   const CatalogOptions options_;
-  std::unique_ptr<Impl> impl_;
+  const WallClock& clock_;
+  SourceSet sources_;
+  SingleFlight<std::string, Resolution> tag_flights_;
+  SingleFlight<std::string, PathKind> path_flights_;
+  SingleFlight<std::string, std::shared_ptr<Image>> image_flights_;
+  mutable Mutex mutex_;  // leaf; guards the answers below
+  std::map<std::string, TagAnswer> tags_ GUARDED_BY(mutex_);          // "repository:tag"
+  std::map<std::string, PathAnswer> paths_answers_ GUARDED_BY(mutex_);
+  std::map<std::string, Listing> listings_ GUARDED_BY(mutex_);        // "repository" tags, "registry" catalogs
+  std::map<std::string, std::shared_ptr<Image>> images_ GUARDED_BY(mutex_);  // "repository@digest"
+  std::set<std::string> repositories_ GUARDED_BY(mutex_);             // known, sorted
+  std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);
+  std::atomic<uint64_t> generation_{1};
+  std::atomic<int64_t> generation_ns_{0};
 };
 
 }  // namespace lamina

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,11 +16,14 @@
 #include "base/digest.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "base/set_once.h"
+#include "base/single_flight.h"
 #include "fetch/manifest.h"
 #include "fetch/repository_source.h"
 #include "fs/layer_store.h"
 #include "fs/layout.h"
 #include "overlay/tree.h"
+#include "overlay/tree_builder.h"
 
 namespace lamina {
 
@@ -47,8 +51,8 @@ class MountedTree {
  private:
   friend class Image;
   std::shared_ptr<const Tree> tree_;
-  // Set once, from null; read without a lock on the hit path.
-  std::vector<std::atomic<std::shared_ptr<Layer>>> layers_;
+  // Sized once; each is set when its layer is first read, and read without a lock on the hit path.
+  std::vector<SetOnce<Layer>> layers_;
 };
 
 class Image {
@@ -62,7 +66,7 @@ class Image {
   std::string pool_key() const { return source_->pool_key(); }
 
   // The merged tree if it is open already, else null. Never waits.
-  std::shared_ptr<MountedTree> OpenedTree() const { return tree_.load(); }
+  std::shared_ptr<MountedTree> OpenedTree() const { return tree_.shared(); }
   // The merged tree; blocks: opens the tree file, or indexes all layers at the same time and merges them.
   // One builder, the others wait.
   Result<std::shared_ptr<MountedTree>> EnsureTree();
@@ -76,18 +80,21 @@ class Image {
   // The same, fetching what is missing; blocks.
   Result<size_t> ReadFile(MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out, const Deadline& deadline);
 
-  // Facts of the layer that holds a file's first byte, for user.lamina.* xattrs: nullopt for files without data.
+  // Facts of the layer that holds a file's first byte, for user.lamina.* xattrs: nullopt for files without data. May
+  // open a layer's index from local disk.
   struct Provenance {
     size_t layer = 0;
     Digest digest;
     bool local = false;  // all its bytes are in the cache
   };
-  Result<std::optional<Provenance>> ProvenanceOf(const MountedTree& mounted, Nid nid) const;
+  Result<std::optional<Provenance>> ProvenanceOf(MountedTree& mounted, Nid nid);
 
+  // Opens the layers whose indexes are on local disk, so that status tells of them. Blocks on local disk.
+  Status OpenLocalLayers(MountedTree& mounted);
   // status.json as text; grows with what has happened. Never waits.
   std::string StatusJson() const;
   // Changes whenever StatusJson() may have changed.
-  uint64_t status_version() const { return status_version_.load(); }
+  uint64_t status_version() const;
   void SetLastError(const Error& error);
 
   // Progress of each layer's indexing, bottom first.
@@ -97,25 +104,24 @@ class Image {
 
  private:
   Result<std::shared_ptr<MountedTree>> OpenOrBuild(std::optional<size_t> only_layer);
+  Result<std::shared_ptr<const Tree>> BuildTreeFile(const TreeOptions& options, size_t count,
+                                                    const std::string& path);
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
   LayerRequest RequestFor(size_t number) const;
-  template <typename Reader>
-  Result<size_t> ReadExtents(const MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out,
-                             const Reader& read) const;
 
   const ImageDocuments documents_;
   const std::shared_ptr<RepositorySource> source_;
   LayerStore& layers_;
   const StorePaths paths_;
   std::vector<std::shared_ptr<LayerProgress>> progress_;
-  std::atomic<std::shared_ptr<MountedTree>> tree_;
-  std::vector<std::atomic<std::shared_ptr<MountedTree>>> layer_trees_;
-  Mutex build_mutex_;  // held while one thread builds; others wait on it. The one lock held across I/O, by pool threads only.
+  SetOnce<MountedTree> tree_;
+  std::vector<SetOnce<MountedTree>> layer_trees_;
+  // Keyed by layer number, -1 for the merged tree.
+  SingleFlight<int64_t, std::shared_ptr<MountedTree>> opening_;
   mutable Mutex status_mutex_;  // leaf
   std::string last_error_ GUARDED_BY(status_mutex_);
   int64_t last_error_ns_ GUARDED_BY(status_mutex_) = 0;
-  std::atomic<uint64_t> status_version_{1};
 };
 
 }  // namespace lamina

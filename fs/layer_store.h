@@ -18,6 +18,7 @@
 #include "base/digest.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "base/single_flight.h"
 #include "fetch/chunk_cache.h"
 #include "fetch/manifest.h"
 #include "fetch/repository_source.h"
@@ -25,6 +26,8 @@
 #include "index/layer_index.h"
 
 namespace lamina {
+
+class LayerChunks;
 
 class Layer {
  public:
@@ -35,9 +38,11 @@ class Layer {
 
  private:
   friend class LayerStore;
-  Layer(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCache> cache)
-      : index_(std::move(index)), cache_(std::move(cache)) {}
+  Layer(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerChunks> chunks,
+        std::shared_ptr<LayerCache> cache)
+      : index_(std::move(index)), chunks_(std::move(chunks)), cache_(std::move(cache)) {}
   std::shared_ptr<const LayerIndex> index_;
+  std::shared_ptr<LayerChunks> chunks_;
   std::shared_ptr<LayerCache> cache_;
 };
 
@@ -69,7 +74,7 @@ class LayerStore {
   ~LayerStore();
 
   // The open layer; indexes it first where no index is there yet (one pass however many callers; the others wait
-  // for it, up to the deadline without progress). Failures are delivered to all who wait and not remembered.
+  // for it; the source bounds the time without a byte). Failures are delivered to all who wait and not remembered.
   Result<std::shared_ptr<Layer>> Get(const LayerRequest& request);
   // The layer if it is open or its index is on disk; kNotFound otherwise. Local disk only.
   Result<std::shared_ptr<Layer>> GetIndexed(const LayerRequest& request);
@@ -81,19 +86,20 @@ class LayerStore {
   const LayerCounters& counters() const { return *counters_; }
 
  private:
-  struct Slot;
+  std::shared_ptr<Layer> Opened(const LayerRequest& request);
   Result<std::shared_ptr<Layer>> OpenOrIndex(const LayerRequest& request);
-  Result<std::shared_ptr<Layer>> Index(const LayerRequest& request);
+  Result<std::shared_ptr<const LayerIndex>> OpenIndex(const Digest& digest) const;
+  Result<std::shared_ptr<const LayerIndex>> MakeIndex(const LayerRequest& request);
   Result<std::shared_ptr<Layer>> Assemble(const LayerRequest& request,
                                           std::shared_ptr<const LayerIndex> index);
-  std::shared_ptr<Slot> SlotOf(const Digest& digest);
 
   const StorePaths paths_;
   std::atomic<bool> cancelled_{false};
-  std::shared_ptr<CacheCounters> cache_counters_;
-  std::shared_ptr<LayerCounters> counters_;
+  const std::shared_ptr<CacheCounters> cache_counters_;
+  const std::shared_ptr<LayerCounters> counters_;
+  SingleFlight<Digest, std::shared_ptr<Layer>> opening_;
   Mutex mutex_;  // leaf
-  std::map<Digest, std::shared_ptr<Slot>> slots_ GUARDED_BY(mutex_);
+  std::map<Digest, std::weak_ptr<Layer>> open_ GUARDED_BY(mutex_);
 };
 
 }  // namespace lamina

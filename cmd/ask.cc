@@ -1,0 +1,62 @@
+#include "cmd/ask.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/text.h"
+#include "cmd/control.h"
+#include "cmd/engine.h"
+#include "cmd/requests.h"
+
+namespace lamina {
+namespace {
+
+using Json = nlohmann::json;
+
+// One line that is drawn over itself. Silent where standard error is no terminal.
+class ProgressLine {
+ public:
+  void Show(const Json& step) {
+    if (!terminal_) return;
+    const uint64_t done = step.value("done", uint64_t{0});
+    const uint64_t of = step.value("of", uint64_t{0});
+    constexpr uint64_t kWidth = 30;
+    const uint64_t filled = of == 0 ? 0 : done * kWidth / of;
+    const bool bytes = step.value("unit", "") == "bytes";
+    const std::string counts = bytes ? HumanSize(done) + " of " + HumanSize(of)
+                                     : fmt::format("{} of {} {}", done, of, step.value("unit", ""));
+    std::fprintf(stderr, "\r\033[K%-9s [%s%s] %s", step.value("what", "").c_str(),
+                 std::string(filled, '#').c_str(), std::string(kWidth - filled, '.').c_str(), counts.c_str());
+    std::fflush(stderr);
+    drawn_ = true;
+  }
+  ~ProgressLine() {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+  }
+
+ private:
+  const bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  bool drawn_ = false;
+};
+
+}  // namespace
+
+Result<Json> Ask(const CommonOptions& common, const Json& request) {
+  ProgressLine line;
+  const ProgressSink progress = [&](const Json& step) { line.Show(step); };
+  auto answer = AskDaemon(StorePaths{common.store}.ControlSocket(), request, progress);
+  if (answer || answer.error().code != Code::kNotFound) return answer;
+  ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
+  ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
+  // Warnings matter to who watches; the rest goes to the daemon's log only.
+  RETURN_IF_ERROR(StartLog({.level = std::max(level, LogLevel::kWarning), .file = "", .to_stderr = true}));
+  auto engine = Engine::Open(common.store, options);
+  if (!engine) return engine.error();
+  return Perform(**engine, request, progress);
+}
+
+}  // namespace lamina

@@ -1,0 +1,24 @@
+#pragma once
+
+// The sub-commands. Each returns the exit code of the process: 0 done, 1 failed (one sentence on standard error).
+// Main thread only.
+
+#include "cmd/options.h"
+
+namespace lamina {
+
+int RunMount(const CommonOptions& common, const MountCommand& command);
+int RunUmount(const CommonOptions& common, const UmountCommand& command);
+int RunAdd(const CommonOptions& common, const AddCommand& command);
+int RunList(const CommonOptions& common, const std::string& repository);
+int RunResolve(const CommonOptions& common, const ReferenceCommand& command);
+int RunInspect(const CommonOptions& common, const ReferenceCommand& command);
+int RunFetch(const CommonOptions& common, const ReferenceCommand& command);
+int RunDoctor(const CommonOptions& common, const std::string& mountpoint);
+int RunVersion(const CommonOptions& common);
+
+// Prints "lamina: <message>" and gives 1.
+int Fail(const Error& error);
+const char* VersionText();
+
+}  // namespace lamina

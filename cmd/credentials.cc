@@ -1,0 +1,100 @@
+#include "cmd/credentials.h"
+
+#include <fmt/core.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/file.h"
+#include "base/log.h"
+
+namespace lamina {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint64_t kLargestFile = 1u << 20;
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::vector<std::string> AuthFiles() {
+  std::vector<std::string> files;
+  const auto add = [&](const std::string& folder, const std::string& rest) {
+    if (!folder.empty()) files.push_back(folder + rest);
+  };
+  add(Variable("REGISTRY_AUTH_FILE"), "");
+  add(Variable("XDG_RUNTIME_DIR"), "/containers/auth.json");
+  files.push_back(fmt::format("/run/containers/{}/auth.json", ::geteuid()));
+  const std::string home = Variable("HOME");
+  const std::string config = Variable("XDG_CONFIG_HOME");
+  add(config.empty() && !home.empty() ? home + "/.config" : config, "/containers/auth.json");
+  add(Variable("DOCKER_CONFIG"), "/config.json");
+  add(home, "/.docker/config.json");
+  return files;
+}
+
+// The names under which a registry may stand in `auths`.
+std::vector<std::string> KeysOf(const std::string& registry) {
+  if (registry == "docker.io")
+    return {"docker.io", "https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"};
+  return {registry, "https://" + registry, "https://" + registry + "/", "http://" + registry};
+}
+
+// "user:password" of its base64 form; empty where it is none.
+std::string DecodeBase64(const std::string& text) {
+  std::string out(text.size(), '\0');
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (size < 0) return "";
+  // EVP_DecodeBlock counts the padding as zero bytes.
+  size_t length = static_cast<size_t>(size);
+  for (size_t i = text.size(); i > 0 && text[i - 1] == '=' && length > 0; --i) --length;
+  out.resize(length);
+  return out;
+}
+
+RegistryCredentials CredentialsOf(const Json& entry) {
+  RegistryCredentials found;
+  found.identity_token = entry.value("identitytoken", "");
+  const std::string pair = DecodeBase64(entry.value("auth", ""));
+  if (const size_t colon = pair.find(':'); colon != std::string::npos) {
+    found.username = pair.substr(0, colon);
+    found.password = pair.substr(colon + 1);
+  }
+  return found;
+}
+
+RegistryCredentials FromFile(const std::string& path, const std::string& registry) {
+  const auto text = ReadWholeFile(path, kLargestFile);
+  if (!text) {
+    if (text.error().code != Code::kNotFound) LogWarning("credentials: " + text.error().message);
+    return {};
+  }
+  try {
+    const Json auths = Json::parse(*text).value("auths", Json::object());
+    for (const std::string& key : KeysOf(registry))
+      if (const auto at = auths.find(key); at != auths.end()) return CredentialsOf(*at);
+  } catch (const Json::exception&) {
+    // The parser's message may quote the file, and the file holds secrets.
+    LogWarning(fmt::format("credentials: {} is not in the form of docker's config.json", path));
+  }
+  return {};
+}
+
+}  // namespace
+
+RegistryCredentials CredentialsOfHost(const std::string& registry) {
+  for (const std::string& path : AuthFiles()) {
+    RegistryCredentials found = FromFile(path, registry);
+    if (!found.empty()) return found;
+  }
+  return {};
+}
+
+}  // namespace lamina

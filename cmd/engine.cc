@@ -1,0 +1,52 @@
+#include "cmd/engine.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/errno.h"
+#include "base/file.h"
+
+namespace lamina {
+
+std::string DefaultStoreFolder() {
+  if (const char* store = std::getenv("LAMINA_STORE"); store != nullptr && *store != '\0') return store;
+  if (::geteuid() == 0) return "/var/lib/lamina";
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0')
+    return std::string(data) + "/lamina";
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr ? home : ".") + "/.local/share/lamina";
+}
+
+Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, const CatalogOptions& options)
+    : paths_(std::move(paths)),
+      lock_(std::move(lock)),
+      store_(std::move(store)),
+      layers_(std::make_unique<LayerStore>(paths_)),
+      catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)) {}
+
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder, const CatalogOptions& options) {
+  const StorePaths paths{store_folder};
+  RETURN_IF_ERROR(MakeFolders(paths.root));
+  for (const std::string& folder : {paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
+    RETURN_IF_ERROR(MakeFolders(folder));
+  ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(paths.Lock(), O_RDWR | O_CREAT));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return ErrnoError(errno, "cannot lock " + paths.Lock());
+    return Error{Code::kUnavailable,
+                 fmt::format("the store {} is in use by another lamina; give --store another folder, or end that one",
+                             store_folder)};
+  }
+  ASSIGN_OR_RETURN(auto store, Store::Open(paths.Database()));
+  std::unique_ptr<Engine> engine(new Engine(paths, std::move(lock), std::move(store), options));
+  RETURN_IF_ERROR(engine->catalog_->Load());
+  return engine;
+}
+
+}  // namespace lamina

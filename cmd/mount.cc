@@ -1,0 +1,186 @@
+// mount and umount: the daemon's life.
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "base/errno.h"
+#include "base/file.h"
+#include "base/keyed_pool.h"
+#include "base/log.h"
+#include "cmd/commands.h"
+#include "cmd/control.h"
+#include "cmd/engine.h"
+#include "fs/fuse_session.h"
+#include "fs/namespace.h"
+
+namespace lamina {
+namespace {
+
+constexpr std::chrono::seconds kEndWait{20};
+
+// How the child that becomes the daemon tells its parent that the tree answers, or why not.
+class ReadyPipe {
+ public:
+  static Result<ReadyPipe> Create() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return ErrnoError(errno, "cannot make a pipe");
+    ReadyPipe pipe;
+    pipe.read_ = UniqueFd(ends[0]);
+    pipe.write_ = UniqueFd(ends[1]);
+    return pipe;
+  }
+  // In the child: an empty message means ready.
+  void Tell(const std::string& message) {
+    read_.reset();
+    // The parent may be gone; the daemon goes on all the same.
+    (void)WriteExactly(write_.get(), AsBytes(message.empty() ? "+" : "-" + message), "the ready pipe").has_value();
+    write_.reset();
+  }
+  // In the parent.
+  Status Wait() {
+    write_.reset();
+    std::string message;
+    std::array<char, 4096> bytes;
+    for (ssize_t got; (got = ::read(read_.get(), bytes.data(), bytes.size())) != 0;) {
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) break;
+      message.append(bytes.data(), static_cast<size_t>(got));
+    }
+    if (message == "+") return {};
+    return Error{Code::kUnavailable, message.empty() ? "the daemon ended before the tree answered; see its log" : message.substr(1)};
+  }
+
+ private:
+  UniqueFd read_;
+  UniqueFd write_;
+};
+
+Result<std::string> AbsolutePath(const std::string& path) {
+  if (path.starts_with("/")) return path;
+  std::array<char, 4096> folder{};
+  if (::getcwd(folder.data(), folder.size()) == nullptr) return ErrnoError(errno, "cannot tell the current folder");
+  return std::string(folder.data()) + "/" + path;
+}
+
+// Everything that serves, in the order in which it is made; destroyed the other way round.
+Status Serve(const CommonOptions& common, const MountCommand& command, const std::function<void()>& ready) {
+  ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
+  ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
+  RETURN_IF_ERROR(MakeFolders(common.store));
+  RETURN_IF_ERROR(StartLog({.level = level, .file = StorePaths{common.store}.LogFile(), .to_stderr = command.foreground}));
+  ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options));
+  KeyedPool pool({});
+  Namespace names(engine->catalog(), engine->store(), engine->layers());
+  const MountOptions mount{.mountpoint = command.mountpoint,
+                           .allow_other = ::geteuid() == 0 && !command.private_mount};
+  ASSIGN_OR_RETURN(const auto session, FuseSession::Mount(names, pool, mount));
+  Status served;
+  {
+    ASSIGN_OR_RETURN(const auto control, ControlServer::Start(*engine));
+    LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint, common.store));
+    ready();
+    served = session->Run();
+    engine->layers().Cancel();
+  }
+  pool.Stop();
+  LogInfo(fmt::format("lamina ends; {} is unmounted", command.mountpoint));
+  return served;
+}
+
+void BecomeDaemon() {
+  ::setsid();
+  if (::chdir("/") != 0) return;
+  auto null = OpenFile("/dev/null", O_RDWR);
+  if (!null) return;
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null->get(), fd);
+}
+
+int ServeInBackground(const CommonOptions& common, const MountCommand& command) {
+  auto pipe = ReadyPipe::Create();
+  if (!pipe) return Fail(pipe.error());
+  const pid_t child = ::fork();
+  if (child < 0) return Fail(ErrnoError(errno, "cannot start the daemon"));
+  if (child > 0) {
+    if (Status ready = pipe->Wait(); !ready) {
+      ::waitpid(child, nullptr, 0);
+      return Fail(ready.error());
+    }
+    return 0;
+  }
+  BecomeDaemon();
+  bool told = false;
+  const Status served = Serve(common, command, [&] {
+    pipe->Tell("");
+    told = true;
+  });
+  if (!served) LogError(served.error().message);
+  if (!served && !told) pipe->Tell(served.error().message);
+  return served ? 0 : 1;
+}
+
+// The daemon has let the store go: a new one can start at once.
+bool StoreIsFree(const std::string& store) {
+  auto lock = OpenFile(StorePaths{store}.Lock(), O_RDWR);
+  return !lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0;
+}
+
+Status UnmountAsUser(const std::string& mountpoint, bool lazy) {
+  const pid_t child = ::fork();
+  if (child < 0) return ErrnoError(errno, "cannot start fusermount3");
+  if (child == 0) {
+    ::execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", mountpoint.c_str(), nullptr);
+    ::_exit(127);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return Error{Code::kIo, fmt::format("fusermount3 could not unmount {}", mountpoint)};
+}
+
+Status Unmount(const std::string& mountpoint, bool lazy) {
+  if (::geteuid() != 0) return UnmountAsUser(mountpoint, lazy);
+  if (::umount2(mountpoint.c_str(), (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0) return {};
+  if (errno == EBUSY)
+    return Error{Code::kUnavailable,
+                 fmt::format("{} is in use: end what works in it (fuser -vm {}), or give --lazy", mountpoint, mountpoint)};
+  if (errno == EINVAL) return Error{Code::kNotFound, fmt::format("nothing is mounted at {}", mountpoint)};
+  return ErrnoError(errno, "cannot unmount " + mountpoint);
+}
+
+}  // namespace
+
+int RunMount(const CommonOptions& given_common, const MountCommand& given) {
+  CommonOptions common = given_common;
+  MountCommand command = given;
+  auto mountpoint = AbsolutePath(command.mountpoint);
+  auto store = AbsolutePath(common.store);
+  if (!mountpoint) return Fail(mountpoint.error());
+  if (!store) return Fail(store.error());
+  command.mountpoint = *mountpoint;
+  common.store = *store;
+  if (!command.foreground) return ServeInBackground(common, command);
+  const Status served = Serve(common, command, [] {});
+  return served ? 0 : Fail(served.error());
+}
+
+int RunUmount(const CommonOptions& common, const UmountCommand& command) {
+  if (Status unmounted = Unmount(command.mountpoint, command.lazy); !unmounted) return Fail(unmounted.error());
+  const Deadline end = Deadline::After(kEndWait);
+  while (!command.lazy && !StoreIsFree(common.store) && !end.passed())
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return 0;
+}
+
+}  // namespace lamina

@@ -1,0 +1,49 @@
+#pragma once
+
+// The options of the commands as plain structs, filled by cmd/main.cc and read by the commands. Values.
+
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "fs/catalog.h"
+
+namespace lamina {
+
+// What every command has.
+struct CommonOptions {
+  std::string store;     // folder
+  bool json = false;     // print data as JSON
+  std::string platform;  // "linux/arm64"; empty: the host's
+  int tag_ttl_seconds = 60;
+  std::vector<std::string> insecure_registries;
+  std::string ca_file;   // additional CA certificates, PEM
+  std::string log_level = "info";
+};
+
+struct MountCommand {
+  std::string mountpoint = "/mnt/images";
+  bool foreground = false;
+  bool private_mount = false;  // no allow_other
+};
+
+struct UmountCommand {
+  std::string mountpoint = "/mnt/images";
+  bool lazy = false;
+};
+
+struct AddCommand {
+  std::vector<std::string> sources;
+  std::string as_name;
+};
+
+struct ReferenceCommand {
+  std::string reference;
+  bool index_only = false;  // fetch
+};
+
+Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
+Result<LogLevel> LogLevelOf(const CommonOptions& common);
+
+}  // namespace lamina

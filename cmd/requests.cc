@@ -1,0 +1,162 @@
+#include "cmd/requests.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/file.h"
+#include "base/text.h"
+
+namespace lamina {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string TextOf(const Json& request, const char* key) {
+  const auto at = request.find(key);
+  return at != request.end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+Json ResolutionJson(const Resolution& resolution) {
+  return {{"digest", resolution.digest.ToString()},
+          {"origin", resolution.origin},
+          {"local", resolution.local},
+          {"stale", resolution.stale},
+          {"seen", Rfc3339(resolution.seen_ns)}};
+}
+
+struct NamedImage {
+  Reference reference;
+  Resolution resolution;
+  std::shared_ptr<Image> image;
+};
+
+Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
+  ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
+  ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
+  ASSIGN_OR_RETURN(auto image, engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
+  return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
+}
+
+Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
+  Json all = Json::array();
+  for (const Json& source : request.at("sources")) {
+    ASSIGN_OR_RETURN(const auto added, engine.catalog().AddSource(source.get<std::string>(), TextOf(request, "as")));
+    for (const Catalog::Added& name : added)
+      all.push_back({{"repository", name.repository}, {"tag", name.tag}, {"digest", name.digest.ToString()}});
+  }
+  return Json{{"added", std::move(all)}};
+}
+
+Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
+  std::vector<std::string> repositories = engine.catalog().KnownRepositories();
+  if (const std::string only = TextOf(request, "repository"); !only.empty()) {
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(only));
+    repositories = {reference.repository.ToString()};
+  }
+  Json all = Json::array();
+  for (const std::string& repository : repositories) {
+    for (const Catalog::TagName& tag : engine.catalog().Tags(repository)) {
+      Json row{{"repository", repository}, {"tag", tag.tag}};
+      if (tag.known) row.update(ResolutionJson(*tag.known));
+      all.push_back(std::move(row));
+    }
+    for (const Digest& digest : engine.catalog().KnownImages(repository)) {
+      const auto same = [&](const Json& row) {
+        return row.value("repository", "") == repository && row.value("digest", "") == digest.ToString();
+      };
+      if (std::none_of(all.begin(), all.end(), same))
+        all.push_back({{"repository", repository}, {"tag", ""}, {"digest", digest.ToString()}});
+    }
+  }
+  return Json{{"images", std::move(all)}};
+}
+
+Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
+  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(TextOf(request, "reference")));
+  ASSIGN_OR_RETURN(const Resolution resolution, engine.catalog().Resolve(reference));
+  Json answer = ResolutionJson(resolution);
+  answer["name"] = reference.repository.ToString();
+  return answer;
+}
+
+Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
+  ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
+  // An image whose layers are indexed opens from local disk; one that is not stays as it is.
+  bool indexed = true;
+  const ImageDocuments& documents = named.image->documents();
+  for (const Descriptor& layer : documents.parsed_manifest.layers)
+    indexed = indexed && FileExists(engine.paths().Index(layer.digest));
+  if (indexed) {
+    ASSIGN_OR_RETURN(const auto tree, named.image->EnsureTree());
+    RETURN_IF_ERROR(named.image->OpenLocalLayers(*tree));
+  }
+  return Json{{"name", documents.repository},
+              {"resolution", ResolutionJson(named.resolution)},
+              {"manifest", Json::parse(documents.manifest, nullptr, false)},
+              {"config", Json::parse(documents.config, nullptr, false)},
+              {"status", Json::parse(named.image->StatusJson(), nullptr, false)}};
+}
+
+// Tells of the indexing of an image, a few times a second, until `done`.
+void WatchIndexing(const Image& image, const std::atomic<bool>& done, const ProgressSink& progress) {
+  while (!done) {
+    uint64_t finished = 0;
+    uint64_t all = 0;
+    for (const auto& layer : image.progress()) {
+      finished += layer->done_bytes;
+      all += layer->total_bytes;
+    }
+    progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
+    for (int i = 0; i < 5 && !done; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+  }
+}
+
+Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& progress) {
+  ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
+  std::atomic<bool> done{false};
+  std::thread watcher([&] { WatchIndexing(*named.image, done, progress); });
+  const auto tree = named.image->EnsureTree();
+  done = true;
+  watcher.join();
+  if (!tree) return tree.error();
+  if (!request.value("index_only", false)) {
+    RETURN_IF_ERROR(named.image->FetchAll([&](uint64_t chunks, uint64_t of) {
+      if (chunks % 16 == 0 || chunks == of)
+        progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
+    }));
+  }
+  return Json{{"name", named.reference.repository.ToString()},
+              {"digest", named.resolution.digest.ToString()},
+              {"inodes", (*tree)->tree().inode_count()}};
+}
+
+using Handler = Result<Json> (*)(Engine&, const Json&, const ProgressSink&);
+
+Handler HandlerOf(const std::string& command) {
+  if (command == "add") return Add;
+  if (command == "ls") return List;
+  if (command == "resolve") return Resolve;
+  if (command == "inspect") return Inspect;
+  if (command == "fetch") return Fetch;
+  return nullptr;
+}
+
+}  // namespace
+
+Result<Json> Perform(Engine& engine, const Json& request, const ProgressSink& progress) {
+  const std::string command = TextOf(request, "command");
+  const Handler handler = HandlerOf(command);
+  if (handler == nullptr) return Error{Code::kUnsupported, fmt::format("this lamina knows no request {}", Quote(command))};
+  try {
+    return handler(engine, request, progress);
+  } catch (const nlohmann::json::exception& failure) {
+    return Error{Code::kInvalid, fmt::format("the request {} is malformed: {}", Quote(command), failure.what())};
+  }
+}
+
+}  // namespace lamina

@@ -1,0 +1,235 @@
+#include "fs/image.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+namespace lamina {
+namespace {
+
+// Layers of one image that are indexed at the same time.
+constexpr size_t kIndexingThreads = 4;
+
+}  // namespace
+
+Image::Image(ImageDocuments documents, std::shared_ptr<RepositorySource> source, LayerStore& layers,
+             StorePaths paths)
+    : documents_(std::move(documents)),
+      source_(std::move(source)),
+      layers_(layers),
+      paths_(std::move(paths)),
+      layer_trees_(documents_.parsed_manifest.layers.size()) {
+  for (const Descriptor& layer : documents_.parsed_manifest.layers) {
+    progress_.push_back(std::make_shared<LayerProgress>());
+    progress_.back()->total_bytes = layer.size;
+  }
+}
+
+Image::~Image() = default;
+
+// --- trees ---------------------------------------------------------------------------------------
+
+std::shared_ptr<MountedTree> Image::OpenedLayerTree(size_t number) const {
+  return number < layer_trees_.size() ? layer_trees_[number].shared() : nullptr;
+}
+
+Result<std::shared_ptr<MountedTree>> Image::EnsureTree() {
+  if (auto tree = tree_.shared()) return tree;
+  return opening_.Do(-1, [this]() -> Result<std::shared_ptr<MountedTree>> {
+    if (auto tree = tree_.shared()) return tree;
+    ASSIGN_OR_RETURN(auto tree, OpenOrBuild(std::nullopt));
+    return tree_.Set(std::move(tree));
+  });
+}
+
+Result<std::shared_ptr<MountedTree>> Image::EnsureLayerTree(size_t number) {
+  if (number >= layer_trees_.size())
+    return Error{Code::kNotFound, fmt::format("{} has no layer {}", documents_.repository, number)};
+  if (auto tree = layer_trees_[number].shared()) return tree;
+  return opening_.Do(static_cast<int64_t>(number), [this, number]() -> Result<std::shared_ptr<MountedTree>> {
+    if (auto tree = layer_trees_[number].shared()) return tree;
+    ASSIGN_OR_RETURN(auto tree, OpenOrBuild(number));
+    return layer_trees_[number].Set(std::move(tree));
+  });
+}
+
+Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> only_layer) {
+  const size_t count = only_layer ? *only_layer + 1 : layer_count();
+  const TreeOptions options{.created_ns = documents_.parsed_config.created_ns.value_or(0),
+                            .only_layer = only_layer};
+  std::vector<Digest> digests;
+  for (size_t i = 0; i < count; ++i) digests.push_back(documents_.parsed_manifest.layers[i].digest);
+  const std::string path = paths_.Tree(TreeKey(digests, options));
+  auto tree = Tree::Open(path);
+  if (!tree) {
+    if (tree.error().code != Code::kNotFound)
+      LogWarning(fmt::format("{}; merging again", tree.error().message));
+    tree = BuildTreeFile(options, count, path);
+  }
+  if (!tree) {
+    const Error error = tree.error().Within(
+        fmt::format("{}@{}", documents_.repository, documents_.digest.ToString()));
+    SetLastError(error);
+    return error;
+  }
+  return std::make_shared<MountedTree>(*std::move(tree), count);
+}
+
+Result<std::shared_ptr<const Tree>> Image::BuildTreeFile(const TreeOptions& options, size_t count,
+                                                         const std::string& path) {
+  ASSIGN_OR_RETURN(const auto layers, OpenLayers(count));
+  std::vector<std::shared_ptr<const LayerIndex>> indexes;
+  for (const auto& layer : layers) indexes.push_back(layer->shared_index());
+  ASSIGN_OR_RETURN(const TreeFacts facts, BuildTree(indexes, options, path));
+  LogInfo(fmt::format("merged {} layers of {}@{}: {} entries", count, documents_.repository,
+                      documents_.digest.ToString(), facts.entry_count));
+  return Tree::Open(path);
+}
+
+// --- layers --------------------------------------------------------------------------------------
+
+LayerRequest Image::RequestFor(size_t number) const {
+  const Descriptor& descriptor = documents_.parsed_manifest.layers[number];
+  return {.descriptor = descriptor,
+          .diff_id = documents_.parsed_config.diff_ids[number],
+          .name = fmt::format("layer {} ({}) of {}", number, descriptor.digest.ToString(), documents_.repository),
+          .source = source_,
+          .progress = progress_[number]};
+}
+
+Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
+  std::vector<std::shared_ptr<Layer>> layers(count);
+  std::vector<Status> outcomes(count);
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  const auto work = [&] {
+    for (size_t i = next++; i < count && !failed; i = next++) {
+      auto layer = layers_.Get(RequestFor(i));
+      if (layer) {
+        layers[i] = *std::move(layer);
+      } else {
+        outcomes[i] = std::move(layer).error();
+        failed = true;
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  for (Status& outcome : outcomes) RETURN_IF_ERROR(std::move(outcome));
+  return layers;
+}
+
+Result<std::shared_ptr<Layer>> Image::LayerOf(MountedTree& mounted, uint32_t device) {
+  if (device >= mounted.layers_.size())
+    return Error{Code::kCorrupt, fmt::format("the tree of {} names a layer that is not there", documents_.repository)};
+  if (auto layer = mounted.layers_[device].shared()) return layer;
+  ASSIGN_OR_RETURN(auto layer, layers_.Get(RequestFor(device)));
+  return mounted.layers_[device].Set(std::move(layer));
+}
+
+// --- reading -------------------------------------------------------------------------------------
+
+Result<bool> Image::TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out,
+                                size_t* got) const {
+  ASSIGN_OR_RETURN(const TreeAttr attr, mounted.tree().Stat(nid));
+  *got = offset >= attr.size ? 0 : std::min<uint64_t>(out.size(), attr.size - offset);
+  for (size_t done = 0; done < *got;) {
+    ASSIGN_OR_RETURN(const DataExtent extent, mounted.tree().Map(nid, offset + done));
+    const MutableByteSpan part = out.subspan(done, std::min<uint64_t>(*got - done, extent.length));
+    done += part.size();
+    if (extent.hole) {
+      std::memset(part.data(), 0, part.size());
+      continue;
+    }
+    const Layer* layer = extent.device < mounted.layers_.size() ? mounted.layers_[extent.device].get() : nullptr;
+    if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, part.size())) return false;
+    // A cache file that was cut or lost under us is not the reader's trouble: the slow path repairs it.
+    if (!layer->cache().ReadReady(extent.flat_offset, part)) return false;
+  }
+  return true;
+}
+
+Result<size_t> Image::ReadFile(MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out,
+                               const Deadline& deadline) {
+  ASSIGN_OR_RETURN(const TreeAttr attr, mounted.tree().Stat(nid));
+  const size_t want = offset >= attr.size ? 0 : std::min<uint64_t>(out.size(), attr.size - offset);
+  for (size_t done = 0; done < want;) {
+    ASSIGN_OR_RETURN(const DataExtent extent, mounted.tree().Map(nid, offset + done));
+    const MutableByteSpan part = out.subspan(done, std::min<uint64_t>(want - done, extent.length));
+    done += part.size();
+    if (extent.hole) {
+      std::memset(part.data(), 0, part.size());
+      continue;
+    }
+    ASSIGN_OR_RETURN(const auto layer, LayerOf(mounted, extent.device));
+    RETURN_IF_ERROR(layer->cache().Read(extent.flat_offset, part, deadline));
+  }
+  return want;
+}
+
+Result<std::optional<Image::Provenance>> Image::ProvenanceOf(MountedTree& mounted, Nid nid) {
+  ASSIGN_OR_RETURN(const TreeAttr attr, mounted.tree().Stat(nid));
+  if (attr.type != EntryType::kRegular || attr.size == 0) return std::optional<Provenance>();
+  std::optional<Provenance> found;
+  for (uint64_t offset = 0; offset < attr.size;) {
+    ASSIGN_OR_RETURN(const DataExtent extent, mounted.tree().Map(nid, offset));
+    const uint64_t length = std::min(extent.length, attr.size - offset);
+    offset += length;
+    if (extent.hole || extent.device >= mounted.layer_count()) continue;
+    if (!found) {
+      found = {extent.device, documents_.parsed_manifest.layers[extent.device].digest, true};
+      if (mounted.layers_[extent.device].get() == nullptr) {
+        if (auto layer = layers_.GetIndexed(RequestFor(extent.device)))
+          mounted.layers_[extent.device].Set(*std::move(layer));
+      }
+    }
+    const Layer* layer = mounted.layers_[extent.device].get();
+    if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, length)) found->local = false;
+  }
+  return found;
+}
+
+Status Image::OpenLocalLayers(MountedTree& mounted) {
+  for (uint32_t device = 0; device < mounted.layer_count(); ++device) {
+    if (mounted.layers_[device].get() != nullptr) continue;
+    auto layer = layers_.GetIndexed(RequestFor(device));
+    if (layer) mounted.layers_[device].Set(*std::move(layer));
+    else if (layer.error().code != Code::kNotFound) return std::move(layer).error();
+  }
+  return {};
+}
+
+Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) {
+  ASSIGN_OR_RETURN(const auto layers, OpenLayers(layer_count()));
+  uint64_t all = 0;
+  uint64_t done = 0;
+  for (const auto& layer : layers) all += layer->index().facts().chunk_count;
+  std::vector<uint8_t> buffer;
+  for (const auto& layer : layers) {
+    for (uint64_t chunk = 0; chunk < layer->index().facts().chunk_count; ++chunk) {
+      ASSIGN_OR_RETURN(const ChunkRecord record, layer->index().Chunk(chunk));
+      if (!record.zero) {
+        buffer.resize(record.flat_length);
+        RETURN_IF_ERROR(layer->cache().Read(record.flat_offset, buffer, Deadline::After(std::chrono::seconds(60))));
+      }
+      if (progress) progress(++done, all);
+    }
+  }
+  return {};
+}
+
+void Image::SetLastError(const Error& error) {
+  MutexLock lock(status_mutex_);
+  last_error_ = fmt::format("{} ({})", error.message, CodeName(error.code));
+  last_error_ns_ = WallClock::System().NowNs();
+}
+
+}  // namespace lamina

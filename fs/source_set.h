@@ -1,0 +1,68 @@
+#pragma once
+
+// SourceSet: the places that images come from. Makes one Registry object per host and one OciLayout per folder,
+// and tells which local names the layouts give to which repository. Any thread; methods that say so block on
+// local disk, none on the network.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "fetch/oci_layout.h"
+#include "fetch/reference.h"
+#include "fetch/registry.h"
+#include "index/store.h"
+
+namespace lamina {
+
+// A name that a local source gives to an image.
+struct LocalName {
+  std::string repository;  // "localhost/sample"
+  std::string tag;         // empty: by digest only
+  Digest digest;
+  std::shared_ptr<RepositorySource> source;
+};
+
+class SourceSet {
+ public:
+  SourceSet(Store& store, RegistryOptions registry, std::vector<std::string> insecure_registries);
+
+  // Reads the sources that the store knows. A layout that is gone is logged and skipped; it stays known.
+  Status Load();
+
+  // "oci:DIR[:REF]"; blocks on local disk. Returns the names given, which are then known and stored.
+  Result<std::vector<LocalName>> Add(const std::string& source, const std::string& as_name, int64_t now_ns);
+
+  // The local names of one repository as the layouts are now; blocks on local disk (a stat for a layout that has not
+  // changed). The latest added source wins where two give the same tag.
+  std::vector<LocalName> LocalNamesOf(const std::string& repository);
+  // Repositories that local sources name, sorted.
+  std::vector<std::string> LocalRepositories() const;
+
+  // Who may hold images of this repository, local sources first. Registry "localhost" without a port is local only.
+  std::vector<std::shared_ptr<RepositorySource>> SourcesOf(const std::string& repository);
+  // The registry client of a host; made where new.
+  std::shared_ptr<Registry> RegistryOf(const std::string& host);
+  std::vector<std::pair<std::string, std::shared_ptr<Registry>>> Registries() const;
+
+ private:
+  struct Source {
+    SourceRow row;
+    std::shared_ptr<OciLayout> layout;
+  };
+  Result<std::vector<LocalName>> NamesOf(const Source& source);
+  void Remember(const Source& source, const std::vector<LocalName>& names);
+
+  Store& store_;
+  const RegistryOptions registry_options_;
+  const std::vector<std::string> insecure_registries_;
+  mutable Mutex mutex_;  // leaf
+  std::vector<Source> sources_ GUARDED_BY(mutex_);
+  std::map<std::string, std::vector<Source>> by_repository_ GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<Registry>> registries_ GUARDED_BY(mutex_);
+};
+
+}  // namespace lamina
