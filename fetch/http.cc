@@ -1,0 +1,104 @@
+#include "fetch/http.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "fetch/http_transfer.h"
+
+namespace lamina {
+namespace {
+
+constexpr size_t kIdlePerOrigin = 8;
+constexpr size_t kIdleInAll = 32;
+constexpr std::chrono::seconds kLongestIdle{90};
+
+}  // namespace
+
+// The multi handle owns the connection, the easy handle the buffers.
+struct HttpClient::Lane {
+  explicit Lane(std::string to)
+      : origin(std::move(to)), multi(curl_multi_init()), easy(curl_easy_init()) {
+    if (multi != nullptr) curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 1L);
+  }
+  ~Lane() {
+    if (easy != nullptr) curl_easy_cleanup(easy);
+    if (multi != nullptr) curl_multi_cleanup(multi);
+  }
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  const std::string origin;
+  CURLM* const multi;
+  CURL* const easy;
+  Deadline::Clock::time_point idle_since;
+};
+
+HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
+HttpClient::~HttpClient() = default;
+
+HttpOutcome HttpClient::Perform(const HttpRequest& request, const Deadline& deadline) {
+  std::unique_ptr<Lane> lane = TakeLane(request.url.Origin());
+  if (lane->multi == nullptr || lane->easy == nullptr) {
+    HttpOutcome outcome;
+    outcome.error = {Code::kUnavailable, "libcurl has no memory for another connection"};
+    return outcome;
+  }
+  HttpOutcome outcome = HttpTransfer(lane->multi, lane->easy, options_, request, deadline).Run();
+  KeepLane(std::move(lane));
+  return outcome;
+}
+
+// The lane used last is the likeliest to be alive still.
+std::unique_ptr<HttpClient::Lane> HttpClient::TakeLane(const std::string& origin) {
+  {
+    MutexLock lock(mutex_);
+    for (size_t i = idle_.size(); i-- > 0;) {
+      if (idle_[i]->origin != origin) continue;
+      std::unique_ptr<Lane> lane = std::move(idle_[i]);
+      idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(i));
+      return lane;
+    }
+  }
+  return std::make_unique<Lane>(origin);
+}
+
+void HttpClient::KeepLane(std::unique_ptr<Lane> lane) {
+  std::vector<std::unique_ptr<Lane>> dropped;  // closing may write to the network: outside the lock
+  const auto now = Deadline::Clock::now();
+  lane->idle_since = now;
+  MutexLock lock(mutex_);
+  const auto same = [&](const auto& other) { return other->origin == lane->origin; };
+  const bool crowded = std::count_if(idle_.begin(), idle_.end(), same) >= int{kIdlePerOrigin};
+  if (crowded) {
+    const auto oldest = std::find_if(idle_.begin(), idle_.end(), same);
+    dropped.push_back(std::move(*oldest));
+    idle_.erase(oldest);
+  }
+  idle_.push_back(std::move(lane));
+  while (idle_.size() > kIdleInAll || now - idle_.front()->idle_since > kLongestIdle) {
+    dropped.push_back(std::move(idle_.front()));
+    idle_.erase(idle_.begin());
+  }
+}
+
+Error BodyReceiver::TooLarge() const {
+  return {Code::kLimit, what_ + " is larger than the limit of " + HumanSize(limit_)};
+}
+
+Result<HttpReceiver::Next> BodyReceiver::Begin(const HttpResponse& response) {
+  body_.clear();
+  const auto length = response.headers.Find("content-length");
+  if (length && ParseContentLength(*length).value_or(0) > limit_) return TooLarge();
+  return Next::kMore;
+}
+
+Result<HttpReceiver::Next> BodyReceiver::Receive(ByteSpan bytes) {
+  if (bytes.size() > limit_ - body_.size()) return TooLarge();
+  body_ += AsText(bytes);
+  return Next::kMore;
+}
+
+}  // namespace lamina

@@ -1,0 +1,104 @@
+#pragma once
+
+// HttpClient: one HTTP exchange at a time and caller over libcurl, with kept-alive connections per
+// origin (HTTP/2 over TLS where offered). It follows no redirect, repeats nothing and knows no
+// credentials: those are the business of RegistrySession. TLS is 1.2 or later with host and
+// certificate checked; only http and https are spoken; the environment's proxies are used, but
+// never for loopback. Perform() may be called from any thread and blocks at most to its deadline.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "fetch/http_headers.h"
+#include "fetch/url.h"
+
+namespace lamina {
+
+struct HttpOptions {
+  std::string ca_file;  // PEM, besides the system's CAs
+  std::string user_agent;
+  std::chrono::milliseconds connect_timeout{5000};  // name, TCP and TLS together
+  std::chrono::milliseconds stall_timeout{10000};   // without a byte, since the request was sent
+  uint64_t header_bytes = 64u << 10;                // of one answer
+  uint64_t error_body_bytes = 1u << 20;             // what is kept of a body that is not 2xx
+};
+
+struct HttpResponse {
+  int status = 0;
+  HttpHeaders headers;
+  std::string error_body;  // of an answer that is not 2xx
+};
+
+// Takes the body of a 2xx answer, on the thread that called Perform().
+class HttpReceiver {
+ public:
+  enum class Next { kMore, kEnough };  // kEnough ends the transfer without an error
+  virtual ~HttpReceiver() = default;
+  // Once, before the body.
+  virtual Result<Next> Begin(const HttpResponse& response) = 0;
+  virtual Result<Next> Receive(ByteSpan bytes) = 0;
+};
+
+struct HttpRequest {
+  Url url;
+  std::vector<std::string> headers;  // "Name: value"
+  std::optional<std::string> form;   // a POST of application/x-www-form-urlencoded; otherwise a GET
+  HttpReceiver* receiver = nullptr;  // of a 2xx body; not null
+};
+
+struct HttpOutcome {
+  enum class End {
+    kAnswered,  // the whole answer came, or as much of it as the receiver wanted
+    kBroken,    // the connection could not be made, broke or stalled: worth another try
+    kFailed,    // another try would fail alike: deadline, certificate, headers too large
+    kReceiver,  // the receiver's own error
+  };
+  End end = End::kFailed;
+  HttpResponse response;    // status 0 where none came
+  Error error;              // unless kAnswered
+  bool delivering = false;  // the receiver's Begin() was called
+};
+
+class HttpClient {
+ public:
+  explicit HttpClient(HttpOptions options);
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  HttpOutcome Perform(const HttpRequest& request, const Deadline& deadline);
+
+ private:
+  struct Lane;  // a connection and its handles
+  std::unique_ptr<Lane> TakeLane(const std::string& origin);
+  void KeepLane(std::unique_ptr<Lane> lane);
+
+  const HttpOptions options_;
+  Mutex mutex_;                                                 // leaf; guards the idle lanes
+  std::vector<std::unique_ptr<Lane>> idle_ GUARDED_BY(mutex_);  // the last used at the end
+};
+
+// A body of at most `limit` bytes as a string; a longer one is kLimit and names `what`.
+class BodyReceiver : public HttpReceiver {
+ public:
+  BodyReceiver(std::string what, uint64_t limit) : what_(std::move(what)), limit_(limit) {}
+  Result<Next> Begin(const HttpResponse& response) override;
+  Result<Next> Receive(ByteSpan bytes) override;
+  std::string& body() { return body_; }
+
+ private:
+  Error TooLarge() const;
+  std::string what_;
+  uint64_t limit_;
+  std::string body_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,305 @@
+#include "fetch/http_transfer.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <new>
+
+#include "base/text.h"
+
+namespace lamina {
+namespace {
+
+constexpr long kBufferBytes = 256L << 10;
+constexpr std::chrono::milliseconds kLongestPoll{1000};
+
+bool IsSuccess(int status) { return status >= 200 && status < 300; }
+
+// Failures that come from what the other side is, not from how it fares.
+bool IsLasting(CURLcode code) {
+  switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_BAD_FUNCTION_ARGUMENT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// What went wrong in words, without libcurl's detail.
+const char* Cause(CURLcode code, long system_error) {
+  switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+      return "its name cannot be resolved (DNS)";
+    case CURLE_COULDNT_RESOLVE_PROXY:
+      return "the name of the proxy cannot be resolved (DNS)";
+    case CURLE_COULDNT_CONNECT:
+      return system_error == ECONNREFUSED ? "connection refused" : "no connection";
+    case CURLE_OPERATION_TIMEDOUT:
+      return "no connection in time";
+    case CURLE_PEER_FAILED_VERIFICATION:
+      return "TLS: its certificate is not trusted";
+    case CURLE_SSL_CACERT_BADFILE:
+      return "TLS: the CA file cannot be read";
+    case CURLE_SSL_CONNECT_ERROR:
+      return "TLS: no agreement with it";
+    case CURLE_GOT_NOTHING:
+      return "it closed the connection without an answer";
+    case CURLE_PARTIAL_FILE:
+      return "it closed the connection in the middle of a body";
+    case CURLE_RECV_ERROR:
+      return "the connection broke while receiving";
+    case CURLE_SEND_ERROR:
+      return "the connection broke while sending";
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+      return "HTTP/2 failed";
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_WEIRD_SERVER_REPLY:
+      return "its answer is not HTTP";
+    default:
+      return curl_easy_strerror(code);
+  }
+}
+
+// What a callback throws must not reach the C code above it.
+template <typename Step>
+bool Guarded(HttpOutcome& outcome, Step step) {
+  try {
+    return step();
+  } catch (const std::exception& failure) {
+    outcome.error = {Code::kInternal, std::string("while receiving: ") + failure.what()};
+  } catch (...) {
+    outcome.error = {Code::kInternal, "an unknown exception while receiving"};
+  }
+  return false;
+}
+
+}  // namespace
+
+HttpTransfer::HttpTransfer(CURLM* multi, CURL* easy, const HttpOptions& options,
+                           const HttpRequest& request, const Deadline& deadline)
+    : multi_(multi), easy_(easy), options_(options), request_(request), deadline_(deadline) {
+  curl_easy_reset(easy_);
+  SetOptions();
+  SetTlsOptions();
+  SetRequest();
+}
+
+HttpTransfer::~HttpTransfer() { curl_slist_free_all(header_list_); }
+
+void HttpTransfer::SetOptions() {
+  curl_easy_setopt(easy_, CURLOPT_NOSIGNAL, 1L);
+  // A name server that is silent must not hold the caller beyond its deadline.
+  curl_easy_setopt(easy_, CURLOPT_QUICK_EXIT, 1L);
+  curl_easy_setopt(easy_, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(easy_, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(easy_, CURLOPT_NETRC, long{CURL_NETRC_IGNORED});
+  curl_easy_setopt(easy_, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kBufferBytes);
+  curl_easy_setopt(easy_, CURLOPT_CONNECTTIMEOUT_MS, long{options_.connect_timeout.count()});
+  curl_easy_setopt(easy_, CURLOPT_ERRORBUFFER, message_.data());
+  curl_easy_setopt(easy_, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(easy_, CURLOPT_HEADEROPT, long{CURLHEADER_SEPARATE});
+  if (IsLoopbackHost(request_.url.host())) curl_easy_setopt(easy_, CURLOPT_PROXY, "");
+  curl_easy_setopt(easy_, CURLOPT_HEADERFUNCTION, &HttpTransfer::OnHeader);
+  curl_easy_setopt(easy_, CURLOPT_HEADERDATA, this);
+  curl_easy_setopt(easy_, CURLOPT_WRITEFUNCTION, &HttpTransfer::OnBody);
+  curl_easy_setopt(easy_, CURLOPT_WRITEDATA, this);
+  curl_easy_setopt(easy_, CURLOPT_PREREQFUNCTION, &HttpTransfer::OnReady);
+  curl_easy_setopt(easy_, CURLOPT_PREREQDATA, this);
+}
+
+void HttpTransfer::SetTlsOptions() {
+  curl_easy_setopt(easy_, CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
+  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYPEER, 1L);
+  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYHOST, 2L);
+  curl_easy_setopt(easy_, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
+  // The file takes the place of the system's bundle; the system's folder of CAs stays.
+  if (!options_.ca_file.empty()) curl_easy_setopt(easy_, CURLOPT_CAINFO, options_.ca_file.c_str());
+}
+
+void HttpTransfer::SetRequest() {
+  curl_easy_setopt(easy_, CURLOPT_URL, request_.url.text().c_str());
+  if (!options_.user_agent.empty())
+    curl_easy_setopt(easy_, CURLOPT_USERAGENT, options_.user_agent.c_str());
+  for (const std::string& header : request_.headers) {
+    // A value with a line end would be another header.
+    if (header.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) continue;
+    curl_slist* longer = curl_slist_append(header_list_, header.c_str());
+    if (longer != nullptr) header_list_ = longer;
+  }
+  curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, header_list_);
+  if (!request_.form) return;
+  curl_easy_setopt(easy_, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(request_.form->size()));
+  curl_easy_setopt(easy_, CURLOPT_COPYPOSTFIELDS, request_.form->c_str());
+}
+
+HttpOutcome HttpTransfer::Run() {
+  last_byte_ = Deadline::Clock::now();
+  if (curl_multi_add_handle(multi_, easy_) != CURLM_OK) {
+    Fail(HttpOutcome::End::kBroken, Code::kUnavailable, "libcurl does not take the request");
+    return std::move(outcome_);
+  }
+  const CURLcode code = Drive();
+  Conclude(code);
+  curl_multi_remove_handle(multi_, easy_);
+  return std::move(outcome_);
+}
+
+CURLcode HttpTransfer::Drive() {
+  int running = 1;
+  while (true) {
+    if (curl_multi_perform(multi_, &running) != CURLM_OK) return CURLE_FAILED_INIT;
+    if (running == 0) break;
+    if (!CheckTime()) return CURLE_OK;
+    const auto now = Deadline::Clock::now();
+    const auto until = std::min(deadline_.at(), last_byte_ + options_.stall_timeout);
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
+    const auto wait = std::clamp(left, std::chrono::milliseconds(1), kLongestPoll);
+    curl_multi_poll(multi_, nullptr, 0, static_cast<int>(wait.count()), nullptr);
+  }
+  int queued = 0;
+  while (const CURLMsg* message = curl_multi_info_read(multi_, &queued))
+    if (message->msg == CURLMSG_DONE) return message->data.result;
+  return CURLE_FAILED_INIT;
+}
+
+bool HttpTransfer::CheckTime() {
+  const auto now = Deadline::Clock::now();
+  if (now >= deadline_.at())
+    stop_ = Stop::kDeadline;
+  else if (now - last_byte_ >= options_.stall_timeout)
+    stop_ = Stop::kStalled;
+  return stop_ == Stop::kNone;
+}
+
+// The connection stands: from here on a silence is the server's.
+int HttpTransfer::OnReady(void* self, char*, char*, int, int) {
+  static_cast<HttpTransfer*>(self)->last_byte_ = Deadline::Clock::now();
+  return CURL_PREREQFUNC_OK;
+}
+
+size_t HttpTransfer::OnHeader(char* data, size_t size, size_t count, void* self) {
+  auto* transfer = static_cast<HttpTransfer*>(self);
+  const std::string_view line(data, size * count);
+  const bool go_on = Guarded(transfer->outcome_, [&] { return transfer->TakeHeader(line); });
+  if (!go_on && transfer->stop_ == Stop::kNone) transfer->stop_ = Stop::kReceiver;
+  transfer->last_byte_ = Deadline::Clock::now();
+  return go_on ? line.size() : 0;
+}
+
+size_t HttpTransfer::OnBody(char* data, size_t size, size_t count, void* self) {
+  auto* transfer = static_cast<HttpTransfer*>(self);
+  const ByteSpan bytes = AsBytes({data, size * count});
+  const bool go_on = Guarded(transfer->outcome_, [&] { return transfer->TakeBody(bytes); });
+  if (!go_on && transfer->stop_ == Stop::kNone) transfer->stop_ = Stop::kReceiver;
+  // After the receiver: the time it took is not the server's.
+  transfer->last_byte_ = Deadline::Clock::now();
+  return go_on ? bytes.size() : 0;
+}
+
+bool HttpTransfer::TakeHeader(std::string_view line) {
+  header_bytes_ += line.size();
+  if (header_bytes_ > options_.header_bytes) {
+    stop_ = Stop::kHeaders;
+    return false;
+  }
+  if (headers_done_) return true;  // trailers say nothing that is needed
+  HttpResponse& response = outcome_.response;
+  if (line.starts_with("HTTP/")) {
+    response.headers.Clear();
+    const size_t space = line.find(' ');
+    if (space != std::string_view::npos)
+      std::from_chars(line.data() + space + 1, line.data() + line.size(), response.status);
+    return true;
+  }
+  if (!TrimBlanks(line).empty()) {
+    response.headers.AddLine(line);
+    return true;
+  }
+  return response.status < 200 || EndHeaders();  // 1xx: the answer is still to come
+}
+
+bool HttpTransfer::EndHeaders() {
+  headers_done_ = true;
+  if (!IsSuccess(outcome_.response.status)) return true;
+  outcome_.delivering = true;
+  return Follow(request_.receiver->Begin(outcome_.response));
+}
+
+bool HttpTransfer::TakeBody(ByteSpan bytes) {
+  if (!outcome_.delivering) return KeepErrorBody(bytes);
+  return Follow(request_.receiver->Receive(bytes));
+}
+
+bool HttpTransfer::KeepErrorBody(ByteSpan bytes) {
+  std::string& body = outcome_.response.error_body;
+  const size_t room = options_.error_body_bytes - body.size();
+  body += AsText(bytes.first(std::min(room, bytes.size())));
+  if (bytes.size() <= room) return true;
+  stop_ = Stop::kEnough;
+  return false;
+}
+
+bool HttpTransfer::Follow(Result<HttpReceiver::Next> next) {
+  if (!next) {
+    outcome_.error = std::move(next).error();
+    stop_ = Stop::kReceiver;
+  } else if (*next == HttpReceiver::Next::kEnough) {
+    stop_ = Stop::kEnough;
+  }
+  return stop_ == Stop::kNone;
+}
+
+void HttpTransfer::Conclude(CURLcode code) {
+  using End = HttpOutcome::End;
+  switch (stop_) {
+    case Stop::kReceiver:
+      outcome_.end = End::kReceiver;
+      return;
+    case Stop::kEnough:
+      outcome_.end = End::kAnswered;
+      return;
+    case Stop::kHeaders:
+      return Fail(End::kFailed, Code::kLimit,
+                  "its headers are larger than the limit of " + HumanSize(options_.header_bytes));
+    case Stop::kDeadline:
+      return Fail(End::kFailed, Code::kTimeout, "no answer in time");
+    case Stop::kStalled:
+      return Fail(End::kBroken, Code::kUnavailable,
+                  "no byte for " + std::to_string(options_.stall_timeout.count()) + " ms");
+    case Stop::kNone:
+      break;
+  }
+  if (code == CURLE_OK && headers_done_) {
+    outcome_.end = End::kAnswered;
+    return;
+  }
+  ConcludeBroken(code);
+}
+
+void HttpTransfer::ConcludeBroken(CURLcode code) {
+  long system_error = 0;
+  curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
+  std::string reason = code == CURLE_OK ? "its answer has no headers" : Cause(code, system_error);
+  if (message_[0] != '\0') reason += " (" + EscapeControl(message_.data()) + ")";
+  const bool lasting = code == CURLE_OK || IsLasting(code);
+  Fail(lasting ? HttpOutcome::End::kFailed : HttpOutcome::End::kBroken, Code::kUnavailable, reason);
+}
+
+void HttpTransfer::Fail(HttpOutcome::End end, Code code, const std::string& reason) {
+  outcome_.end = end;
+  outcome_.error = {code, request_.url.Origin() + ": " + reason};
+}
+
+}  // namespace lamina

@@ -1,0 +1,65 @@
+#pragma once
+
+// HttpTransfer: one exchange on one pair of libcurl handles. Private to HttpClient. It drives the
+// multi interface itself, since that is what lets a wait end at a deadline and a stall be measured
+// without the time that the receiver takes. One thread, used once.
+
+#include <curl/curl.h>
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "fetch/http.h"
+
+namespace lamina {
+
+class HttpTransfer {
+ public:
+  HttpTransfer(CURLM* multi, CURL* easy, const HttpOptions& options, const HttpRequest& request,
+               const Deadline& deadline);
+  ~HttpTransfer();
+  HttpTransfer(const HttpTransfer&) = delete;
+  HttpTransfer& operator=(const HttpTransfer&) = delete;
+
+  HttpOutcome Run();
+
+ private:
+  enum class Stop { kNone, kEnough, kReceiver, kHeaders, kDeadline, kStalled };
+
+  void SetOptions();
+  void SetTlsOptions();
+  void SetRequest();
+  // The result of libcurl, or stop_ where we ended it.
+  CURLcode Drive();
+  bool CheckTime();
+
+  static size_t OnHeader(char* data, size_t size, size_t count, void* self);
+  static size_t OnBody(char* data, size_t size, size_t count, void* self);
+  static int OnReady(void* self, char*, char*, int, int);
+  bool TakeHeader(std::string_view line);
+  bool EndHeaders();
+  bool TakeBody(ByteSpan bytes);
+  bool Follow(Result<HttpReceiver::Next> next);
+  bool KeepErrorBody(ByteSpan bytes);
+
+  void Conclude(CURLcode code);
+  void Fail(HttpOutcome::End end, Code code, const std::string& reason);
+  void ConcludeBroken(CURLcode code);
+
+  CURLM* const multi_;
+  CURL* const easy_;
+  const HttpOptions& options_;
+  const HttpRequest& request_;
+  const Deadline deadline_;
+
+  HttpOutcome outcome_;
+  Stop stop_ = Stop::kNone;
+  bool headers_done_ = false;
+  uint64_t header_bytes_ = 0;
+  Deadline::Clock::time_point last_byte_;  // or when the request was sent
+  curl_slist* header_list_ = nullptr;
+  std::array<char, CURL_ERROR_SIZE> message_{};
+};
+
+}  // namespace lamina

@@ -1,0 +1,43 @@
+#pragma once
+
+// RegistryBlob: a blob of a registry as BlobSource, by HTTP range requests. The place that the
+// registry redirects to is kept for the next range. Any thread; blocks as BlobSource says.
+
+#include <memory>
+#include <string>
+
+#include "base/blob_source.h"
+#include "fetch/manifest.h"
+#include "fetch/registry_session.h"
+
+namespace lamina {
+
+// The request for a blob of repository `path`, without receiver and range.
+RegistryRequest BlobRequest(const std::string& path, const Digest& digest);
+
+class RegistryBlob : public BlobSource {
+ public:
+  // `path` is a valid repository path.
+  RegistryBlob(std::shared_ptr<RegistrySession> session, const std::string& path,
+               const Descriptor& descriptor);
+
+  uint64_t size() const override { return size_; }
+  Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override;
+  Status Stream(uint64_t offset, const ByteSink& sink) override;
+  std::string origin() const override { return session_->base().Origin() + target_; }
+
+ private:
+  // One attempt at [*position, end); *position moves with the bytes that went to the sink.
+  RegistryAnswer Fetch(uint64_t* position, uint64_t end, const ByteSink& sink, bool bounded,
+                       const Deadline& deadline);
+  Status CheckBounds(uint64_t offset, uint64_t length) const;
+
+  const std::shared_ptr<RegistrySession> session_;
+  const std::string target_;
+  const std::string scope_;
+  const std::string what_;
+  const uint64_t size_;
+  RedirectCache redirects_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,133 @@
+#include "fetch/registry_repository.h"
+
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "base/text.h"
+#include "fetch/reference.h"
+#include "fetch/registry_blob.h"
+#include "fetch/registry_json.h"
+#include "fetch/registry_lists.h"
+
+namespace lamina {
+namespace {
+
+// Bytes that fail verification are fetched again so often.
+constexpr int kRefetches = 2;
+
+template <typename T>
+Result<T> RefetchingWhatIsCorrupt(RegistryCounters& counters,
+                                  const std::function<Result<T>()>& fetch) {
+  for (int refetches = 0;; ++refetches) {
+    Result<T> fetched = fetch();
+    const bool corrupt = !fetched && fetched.error().code == Code::kCorrupt;
+    if (!corrupt || refetches == kRefetches) return fetched;
+    counters.retries.fetch_add(1);
+  }
+}
+
+// The digest that the registry claims for the bytes of a tag has to be theirs; without a claim it
+// is sha256.
+Result<Digest> DigestOfTagged(std::string_view bytes, std::optional<std::string_view> claim,
+                              const std::string& name) {
+  if (!claim) return Digest::Sha256(AsBytes(bytes));
+  const Result<Digest> claimed = Digest::Parse(TrimBlanks(*claim));
+  if (!claimed)
+    return Error{Code::kCorrupt, name + ": Docker-Content-Digest is " + Quote(*claim, 150) +
+                                     ", which is no digest"};
+  RETURN_IF_ERROR(CheckDocument(bytes, *claimed, std::nullopt, name));
+  return *claimed;
+}
+
+}  // namespace
+
+Status CheckHost(const RegistrySession& session) {
+  if (IsValidRegistry(session.host())) return {};
+  return Error{Code::kInvalid, Quote(session.host()) + " is not a registry host"};
+}
+
+RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path)
+    : session_(std::move(session)), path_(std::move(path)) {}
+
+Status RegistryRepository::CheckName() const {
+  RETURN_IF_ERROR(CheckHost(*session_));
+  if (IsValidRepositoryPath(path_)) return {};
+  return Error{Code::kInvalid, Quote(path_) + " is not a repository name"};
+}
+
+Result<Document> RegistryRepository::FetchTag(const std::string& tag, const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckName());
+  if (!IsValidTag(tag)) return Error{Code::kInvalid, Quote(tag) + " is not a tag"};
+  return FetchDocument(tag, "tag " + Quote(tag) + " of " + path_, nullptr, deadline);
+}
+
+Result<Document> RegistryRepository::FetchManifest(const Digest& digest, const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckName());
+  const std::string name = digest.ToString();
+  return FetchDocument(name, "manifest " + name + " of " + path_, &digest, deadline);
+}
+
+Result<Document> RegistryRepository::FetchDocument(const std::string& name, const std::string& what,
+                                                   const Digest* digest, const Deadline& deadline) {
+  return RefetchingWhatIsCorrupt<Document>(
+      session_->counters(), [&] { return FetchDocumentOnce(name, what, digest, deadline); });
+}
+
+Result<Document> RegistryRepository::FetchDocumentOnce(const std::string& name,
+                                                       const std::string& what,
+                                                       const Digest* digest,
+                                                       const Deadline& deadline) {
+  const std::string full_name = session_->host() + ": " + what;
+  BodyReceiver receiver(full_name, session_->options().limits.manifest_bytes);
+  RegistryRequest request;
+  request.target = "/v2/" + path_ + "/manifests/" + name;
+  request.scope = Scope();
+  request.what = what;
+  request.accept = ManifestMediaTypes();
+  request.receiver = &receiver;
+  RegistryAnswer answer = session_->Run(request, deadline);
+  if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);
+  const std::string media_type(answer.headers.Find("content-type").value_or(""));
+  if (digest != nullptr) {
+    RETURN_IF_ERROR(CheckDocument(receiver.body(), *digest, std::nullopt, full_name));
+    return Document{*digest, media_type, std::move(receiver.body())};
+  }
+  const auto claim = answer.headers.Find("docker-content-digest");
+  ASSIGN_OR_RETURN(const Digest found, DigestOfTagged(receiver.body(), claim, full_name));
+  return Document{found, media_type, std::move(receiver.body())};
+}
+
+Result<std::string> RegistryRepository::FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
+                                                       const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckName());
+  RegistryRequest request = BlobRequest(path_, descriptor.digest);
+  const std::string name = session_->host() + ": " + request.what;
+  if (descriptor.size > limit)
+    return Error{Code::kLimit, name + " has " + HumanSize(descriptor.size) +
+                                   ", more than the limit of " + HumanSize(limit)};
+  return RefetchingWhatIsCorrupt<std::string>(session_->counters(), [&]() -> Result<std::string> {
+    BodyReceiver receiver(name, limit);
+    request.receiver = &receiver;
+    RegistryAnswer answer = session_->Run(request, deadline);
+    if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);
+    RETURN_IF_ERROR(CheckDocument(receiver.body(), descriptor.digest, descriptor.size, name));
+    return std::move(receiver.body());
+  });
+}
+
+Result<std::shared_ptr<BlobSource>> RegistryRepository::OpenBlob(const Descriptor& descriptor) {
+  RETURN_IF_ERROR(CheckName());
+  return std::shared_ptr<BlobSource>(std::make_shared<RegistryBlob>(session_, path_, descriptor));
+}
+
+Result<std::vector<std::string>> RegistryRepository::ListTags(const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckName());
+  RegistryRequest request;
+  request.target = "/v2/" + path_ + "/tags/list?n=1000";
+  request.scope = Scope();
+  request.what = "the tags of " + path_;
+  return FetchList(*session_, std::move(request), ParseTagList, deadline);
+}
+
+}  // namespace lamina

@@ -1,0 +1,44 @@
+#pragma once
+
+// RegistryRepository: one repository of a registry as RepositorySource. Any thread; blocks at most
+// to the deadline.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fetch/registry_session.h"
+#include "fetch/repository_source.h"
+
+namespace lamina {
+
+class RegistryRepository : public RepositorySource {
+ public:
+  // `path` may be anything; every method of an invalid one fails.
+  RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path);
+
+  Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
+  Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
+  Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
+                                     const Deadline& deadline) override;
+  Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override;
+  Result<std::vector<std::string>> ListTags(const Deadline& deadline) override;
+  std::string origin() const override { return session_->base().Origin(); }
+  std::string pool_key() const override { return session_->host(); }
+
+ private:
+  Status CheckName() const;
+  std::string Scope() const { return "repository:" + path_ + ":pull"; }
+  Result<Document> FetchDocument(const std::string& name, const std::string& what,
+                                 const Digest* digest, const Deadline& deadline);
+  Result<Document> FetchDocumentOnce(const std::string& name, const std::string& what,
+                                     const Digest* digest, const Deadline& deadline);
+
+  const std::shared_ptr<RegistrySession> session_;
+  const std::string path_;
+};
+
+// kInvalid where the session's host is none that may stand in a URL.
+Status CheckHost(const RegistrySession& session);
+
+}  // namespace lamina

@@ -1,0 +1,100 @@
+#pragma once
+
+// RegistrySession: requests to one registry with everything that makes them arrive: scheme,
+// authorisation, redirects by hand, repetition. What the answers mean is the business of its users.
+// Any thread; blocks at most to the deadline.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "fetch/http.h"
+#include "fetch/registry.h"
+#include "fetch/registry_auth.h"
+
+namespace lamina {
+
+// Where the registry sent us for a blob, to go there at once next time. Any thread.
+class RedirectCache {
+ public:
+  std::optional<Url> Get() const;
+  void Set(const Url& url);
+  // Unless another has been set meanwhile.
+  void Drop(const Url& url);
+
+ private:
+  mutable Mutex mutex_;  // leaf
+  std::optional<Url> url_ GUARDED_BY(mutex_);
+};
+
+struct RegistryRequest {
+  std::string target;  // "/v2/library/debian/tags/list?n=1000"
+  std::string scope;   // "repository:library/debian:pull"; empty for the registry itself
+  std::string what;    // for messages: "manifest 'latest' of library/debian"
+  std::vector<std::string> accept;  // media types, most wanted first
+  std::string range;                // "bytes=0-99", or empty
+  HttpReceiver* receiver = nullptr;
+  RedirectCache* redirects = nullptr;  // may be null
+  bool bounded =
+      true;  // false: the answer's body may take longer than the deadline, as long as bytes come
+};
+
+// What one attempt, or all of them, came to.
+struct RegistryAnswer {
+  enum class End {
+    kDone,    // a 2xx answer came wholly, or as far as the receiver wanted
+    kAgain,   // worth another try
+    kFailed,  // not worth it
+  };
+  End end = End::kFailed;
+  Error error;  // unless kDone; names host, what and reason
+  std::optional<std::chrono::milliseconds> retry_after;
+  int status = 0;       // of the answer; 0 where none came
+  HttpHeaders headers;  // of a 2xx answer
+};
+
+class RegistrySession {
+ public:
+  RegistrySession(const std::string& host, RegistryOptions options);
+
+  // One attempt: asks for authorisation when told to, follows redirects, starts anew once when the
+  // target of a redirect refuses.
+  RegistryAnswer Try(const RegistryRequest& request, const Deadline& deadline);
+  // As often as the options allow.
+  RegistryAnswer Run(const RegistryRequest& request, const Deadline& deadline);
+
+  // "<host>: <what>: <reason>"
+  Error Failure(Code code, const std::string& what, const std::string& reason) const;
+
+  const std::string& host() const { return host_; }
+  const Url& base() const { return base_; }
+  const RegistryOptions& options() const { return options_; }
+  RegistryCounters& counters() { return counters_; }
+
+ private:
+  struct Walk;
+  RegistryAnswer FromRegistry(const RegistryRequest& request, const Deadline& deadline,
+                              bool* refused_elsewhere);
+  std::optional<RegistryAnswer> FromCache(const RegistryRequest& request, const Deadline& deadline);
+  HttpOutcome Send(const RegistryRequest& request, const Url& url, const std::string& authorization,
+                   const Deadline& deadline);
+  Result<Url> NextHop(const Url& from, const HttpHeaders& headers) const;
+  RegistryAnswer Judge(const RegistryRequest& request, const Url& url, HttpOutcome outcome,
+                       const std::string& authorization) const;
+  RegistryAnswer Refuse(const RegistryRequest& request, const Error& error) const;
+
+  const std::string host_;
+  const RegistryOptions options_;
+  const Url base_;
+  RegistryCounters counters_;
+  HttpClient http_;
+  RegistryAuth auth_;
+};
+
+}  // namespace lamina
