@@ -1,0 +1,46 @@
+#pragma once
+
+// GzipDecoder: the StreamDecoder of gzip blobs, over ISA-L's inflate. It reads headers itself
+// (gzip_header.h), lets ISA-L inflate and check each member's CRC-32 and length, and resumes
+// anywhere from a copy of ISA-L's state (gzip_state.h). Only .cc files of this folder include this
+// header. One thread at a time.
+
+#include <isa-l/igzip_lib.h>
+
+#include <memory>
+#include <optional>
+
+#include "index/compression.h"
+#include "index/gzip_header.h"
+
+namespace lamina {
+
+class GzipDecoder : public StreamDecoder {
+ public:
+  // At the start of a blob (both offsets 0) or of a later member.
+  GzipDecoder(uint64_t raw_offset, uint64_t blob_offset);
+  static Result<std::unique_ptr<StreamDecoder>> Resume(uint64_t raw_offset, uint64_t blob_offset,
+                                                       ByteSpan state);
+
+  // Bytes that were decoded before an error are returned first; the error comes with the next call.
+  Result<size_t> Decode(ByteSpan* input, MutableByteSpan out) override;
+  Status Finish() override;
+  bool trailing_garbage() const override { return trailing_garbage_; }
+  std::unique_ptr<DecoderSnapshot> Snapshot() const override;
+
+ private:
+  enum class Phase : uint8_t { kHeader, kBody, kGarbage };
+
+  Status ReadHeader(ByteSpan* input);
+  Result<size_t> Inflate(ByteSpan* input, MutableByteSpan out);
+  void StartMember();
+
+  std::unique_ptr<inflate_state> state_;  // valid in kBody
+  GzipHeaderParser header_;
+  Phase phase_ = Phase::kHeader;
+  uint64_t member_offset_;        // in the blob: of the present member, or of the garbage
+  std::optional<Error> failure_;  // told once the bytes before it were taken
+  bool trailing_garbage_ = false;
+};
+
+}  // namespace lamina
