@@ -1,0 +1,167 @@
+#include "index/store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/clock.h"
+#include "base/errno.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "index/store_impl.h"
+#include "index/store_schema.h"
+
+namespace lamina {
+namespace {
+
+// Ids remembered in memory: enough for every image of a busy machine, a few MiB.
+constexpr size_t kRememberedNodes = 65'536;
+
+// 2023-11-14. A database that takes the place of a corrupt one begins its node ids at the seconds
+// since then. The lost one began at least as low and did not hand out an id every second, so no id
+// that the kernel may still hold from it comes to name something else.
+constexpr int64_t kNodeEpochSeconds = 1'700'000'000;
+
+constexpr const char* kSelectNode = "SELECT id FROM node WHERE kind=? AND key=?";
+constexpr const char* kInsertNode = "INSERT INTO node(kind, key) VALUES(?, ?)";
+
+}  // namespace
+
+Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Store::~Store() = default;
+
+Result<std::unique_ptr<Store>> Store::Open(const std::string& path) {
+  auto impl = std::make_unique<Impl>(path);
+  RETURN_IF_ERROR(impl->With([](Database&) -> Status { return {}; }));
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+Status Store::Impl::OpenDatabase() {
+  ASSIGN_OR_RETURN(database, Database::Open(path));
+  Status prepared = PrepareSchema(*database);
+  if (!prepared) database.reset();
+  return prepared;
+}
+
+Status Store::Impl::OpenOrRebuild(std::string* warning) {
+  Status opened = OpenDatabase();
+  if (opened) return opened;
+  // The statements that open a store are always the same, so one that SQLite cannot run (kInternal:
+  // "unsupported file format") tells of the file as well.
+  const Code code = opened.error().code;
+  if (code != Code::kCorrupt && code != Code::kInternal) return opened;
+  return Rebuild(opened.error(), warning);
+}
+
+Status Store::Impl::Rebuild(const Error& reason, std::string* warning) {
+  database.reset();
+  ASSIGN_OR_RETURN(const std::string aside, SetAside());
+  *warning = fmt::format("the store is damaged, set aside as {} and begun anew: {}", aside,
+                         reason.message);
+  RETURN_IF_ERROR(OpenDatabase());
+  return RestoreNodes();
+}
+
+// Moves the database and the files beside it to <path>.corrupt-<time>[.N]. The write-ahead log goes
+// first: a new database must never find the old one's.
+Result<std::string> Store::Impl::SetAside() {
+  const std::string stem = path + ".corrupt-" + Rfc3339(WallClock::System().NowNs());
+  std::string aside = stem;
+  for (int serial = 1; FileExists(aside); ++serial) aside = fmt::format("{}.{}", stem, serial);
+  for (const char* suffix : {"-wal", "-shm", ""}) {
+    const std::string from = path + suffix;
+    if (std::rename(from.c_str(), (aside + suffix).c_str()) != 0 && errno != ENOENT)
+      return ErrnoError(errno, "cannot set aside " + from);
+  }
+  return aside;
+}
+
+Status Store::Impl::RestoreNodes() {
+  const int64_t by_time = WallClock::System().NowNs() / 1'000'000'000 - kNodeEpochSeconds;
+  const int64_t floor = std::max({by_time, largest_node, int64_t{0}});
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database));
+  ASSIGN_OR_RETURN(Statement sequence,
+                   database->Prepare("INSERT INTO sqlite_sequence(name, seq) VALUES('node', ?)"));
+  RETURN_IF_ERROR(sequence.Bind(floor).Run());
+  for (const auto& [name, id] : nodes) {
+    ASSIGN_OR_RETURN(Statement insert,
+                     database->Prepare("INSERT INTO node(id, kind, key) VALUES(?, ?, ?)"));
+    RETURN_IF_ERROR(insert.Bind(id).Bind(int64_t{name.first}).Bind(name.second).Run());
+  }
+  return transaction.Commit();
+}
+
+void Store::Impl::RememberNode(NodeKind kind, const std::string& key, int64_t id) {
+  if (nodes.size() >= kRememberedNodes) nodes.clear();
+  nodes.emplace(NodeName(static_cast<int>(kind), key), id);
+  largest_node = std::max(largest_node, id);
+}
+
+Result<int64_t> Store::NodeId(NodeKind kind, const std::string& key) {
+  {
+    MutexLock lock(impl_->mutex);
+    const auto known = impl_->nodes.find({static_cast<int>(kind), key});
+    if (known != impl_->nodes.end()) return known->second;
+  }
+  const auto find_or_make = [&](Database& database) -> Result<int64_t> {
+    ASSIGN_OR_RETURN(Statement select, database.Prepare(kSelectNode));
+    ASSIGN_OR_RETURN(const bool found, select.Bind(static_cast<int64_t>(kind)).Bind(key).Step());
+    if (found) return select.Integer(0);
+    ASSIGN_OR_RETURN(Statement insert, database.Prepare(kInsertNode));
+    RETURN_IF_ERROR(insert.Bind(static_cast<int64_t>(kind)).Bind(key).Run());
+    return database.LastInsertId();
+  };
+  ASSIGN_OR_RETURN(const int64_t id, impl_->With(find_or_make));
+  MutexLock lock(impl_->mutex);
+  impl_->RememberNode(kind, key, id);
+  return id;
+}
+
+Result<std::string> Store::NodeKey(NodeKind kind, int64_t id) {
+  return impl_->With([&](Database& database) -> Result<std::string> {
+    ASSIGN_OR_RETURN(Statement select,
+                     database.Prepare("SELECT key FROM node WHERE id=? AND kind=?"));
+    ASSIGN_OR_RETURN(const bool found, select.Bind(id).Bind(static_cast<int64_t>(kind)).Step());
+    if (!found) return Error{Code::kNotFound, fmt::format("the store has no node {}", id)};
+    return select.Text(0);
+  });
+}
+
+Status Store::PutDocument(const Digest& digest, const std::string& media_type,
+                          const std::string& bytes) {
+  if (Digest::Of(AsBytes(bytes), digest.algorithm()) != digest)
+    return Error{Code::kCorrupt, "a document of " + HumanSize(bytes.size()) +
+                                     " is not what its digest names: " + digest.ToString()};
+  return impl_->With([&](Database& database) -> Status {
+    ASSIGN_OR_RETURN(Statement insert,
+                     database.Prepare("INSERT OR REPLACE INTO document(digest, media_type, bytes)"
+                                      " VALUES(?, ?, ?)"));
+    const std::string name = digest.ToString();
+    return insert.Bind(name).Bind(media_type).BindBlob(bytes).Run();
+  });
+}
+
+Result<std::optional<Store::StoredDocument>> Store::GetDocument(const Digest& digest) {
+  using Found = std::optional<StoredDocument>;
+  const std::string name = digest.ToString();
+  const auto select_document = [&](Database& database) -> Result<Found> {
+    ASSIGN_OR_RETURN(Statement select,
+                     database.Prepare("SELECT media_type, bytes FROM document WHERE digest=?"));
+    ASSIGN_OR_RETURN(const bool found, select.Bind(name).Step());
+    if (!found) return Found();
+    return Found(StoredDocument{select.Text(0), select.Text(1)});
+  };
+  ASSIGN_OR_RETURN(Found document, impl_->With(select_document));
+  if (!document || Digest::Of(AsBytes(document->bytes), digest.algorithm()) == digest)
+    return document;
+  LogWarning("a document in the store is rotten and is dropped: " + name);
+  RETURN_IF_ERROR(impl_->With([&](Database& database) -> Status {
+    ASSIGN_OR_RETURN(Statement remove, database.Prepare("DELETE FROM document WHERE digest=?"));
+    return remove.Bind(name).Run();
+  }));
+  return Found();
+}
+
+}  // namespace lamina

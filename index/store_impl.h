@@ -1,0 +1,65 @@
+#pragma once
+
+// What store.cc and store_tags.cc share: the lock, the connection, and what happens on a corrupt
+// file.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "index/sqlite.h"
+#include "index/store.h"
+
+namespace lamina {
+
+struct Store::Impl {
+  using NodeName = std::pair<int, std::string>;  // kind, key
+
+  explicit Impl(std::string database_path) : path(std::move(database_path)) {}
+
+  const std::string path;
+
+  // Held while SQLite works: it serialises the one connection, which is what it is for. No other
+  // lock is taken under it, and nothing is logged.
+  Mutex mutex;
+  std::unique_ptr<Database> database GUARDED_BY(mutex);  // null after a failed rebuild
+  std::map<NodeName, int64_t> nodes GUARDED_BY(mutex);   // ids handed out in this process, bounded
+  int64_t largest_node GUARDED_BY(mutex) = 0;            // of those ids
+
+  // Opens the file with its schema; a corrupt one is set aside and begun anew. What was done is put
+  // into
+  // `*warning`.
+  Status OpenOrRebuild(std::string* warning) REQUIRES(mutex);
+  Status Rebuild(const Error& reason, std::string* warning) REQUIRES(mutex);
+  Status OpenDatabase() REQUIRES(mutex);
+  Result<std::string> SetAside() REQUIRES(mutex);
+  Status RestoreNodes() REQUIRES(mutex);
+  void RememberNode(NodeKind kind, const std::string& key, int64_t id) REQUIRES(mutex);
+
+  // Runs `work(Database&)`, which returns a Result, under the lock; once more on the rebuilt
+  // database where the file was found to be corrupt.
+  template <typename Work>
+  auto With(Work work) -> decltype(work(std::declval<Database&>())) {
+    std::string warning;
+    auto result = WithLocked(work, &warning);
+    if (!warning.empty()) LogWarning(warning);
+    return result;
+  }
+
+ private:
+  template <typename Work>
+  auto WithLocked(Work& work, std::string* warning) -> decltype(work(std::declval<Database&>())) {
+    MutexLock lock(mutex);
+    if (database == nullptr) RETURN_IF_ERROR(OpenOrRebuild(warning));
+    auto result = work(*database);
+    if (result.has_value() || result.error().code != Code::kCorrupt) return result;
+    RETURN_IF_ERROR(Rebuild(result.error(), warning));
+    return work(*database);
+  }
+};
+
+}  // namespace lamina

@@ -1,0 +1,262 @@
+#include "index/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "base/file.h"
+#include "tests/unit/index/store_fixture.h"
+
+namespace lamina {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+using StoreTest = StoreFixture;
+
+TEST_F(StoreTest, NodeIdsAreStableAcrossReopening) {
+  Open();
+  const int64_t first = *store_->NodeId(NodeKind::kRegistry, "docker.io");
+  const int64_t second = *store_->NodeId(NodeKind::kRepository, "docker.io");
+  EXPECT_GE(first, 1);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(*store_->NodeId(NodeKind::kRegistry, "docker.io"), first);
+  Open();
+  EXPECT_EQ(*store_->NodeKey(NodeKind::kRegistry, first), "docker.io");
+  EXPECT_EQ(*store_->NodeId(NodeKind::kRepository, "docker.io"), second);
+  EXPECT_GT(*store_->NodeId(NodeKind::kImage, "new"), second);
+}
+
+TEST_F(StoreTest, NodeKeyOfAnotherKindOrUnknownIdIsNotFound) {
+  Open();
+  const int64_t id = *store_->NodeId(NodeKind::kImage, "x");
+  EXPECT_EQ(store_->NodeKey(NodeKind::kRegistry, id).error().code, Code::kNotFound);
+  EXPECT_EQ(store_->NodeKey(NodeKind::kImage, id + 1).error().code, Code::kNotFound);
+}
+
+TEST_F(StoreTest, NodeKeysMayHoldAnyBytes) {
+  Open();
+  const std::string key("a\0b\xFF'\"", 6);
+  const int64_t id = *store_->NodeId(NodeKind::kName, key);
+  EXPECT_EQ(*store_->NodeKey(NodeKind::kName, id), key);
+  const int64_t empty = *store_->NodeId(NodeKind::kName, "");
+  EXPECT_EQ(*store_->NodeKey(NodeKind::kName, empty), "");
+}
+
+TEST_F(StoreTest, SourceIsReplacedInPlaceByTheSameLocation) {
+  Open();
+  SourceRow row{0, "oci", "/srv/layout", "", "localhost/a", 10};
+  const int64_t id = *store_->AddSource(row, {{0, "localhost/a", "1", DigestOf("one")},
+                                              {0, "localhost/a", "", DigestOf("two")},
+                                              {0, "localhost/a", "", DigestOf("three")}});
+  EXPECT_EQ(store_->LocalNames()->size(), 3u);
+  row.added_ns = 20;
+  EXPECT_EQ(*store_->AddSource(row, {{0, "localhost/a", "2", DigestOf("one")}}), id);
+  row.as_name = "localhost/b";
+  EXPECT_NE(*store_->AddSource(row, {}), id);
+  const auto sources = *store_->Sources();
+  ASSERT_EQ(sources.size(), 2u);
+  EXPECT_EQ(sources[0].id, id);
+  EXPECT_EQ(sources[0].kind, "oci");
+  EXPECT_EQ(sources[0].location, "/srv/layout");
+  EXPECT_EQ(sources[0].as_name, "localhost/a");
+  EXPECT_EQ(sources[0].added_ns, 20);
+  const auto names = *store_->LocalNames();
+  ASSERT_EQ(names.size(), 1u);
+  EXPECT_EQ(names[0].source_id, id);
+  EXPECT_EQ(names[0].repository, "localhost/a");
+  EXPECT_EQ(names[0].tag, "2");
+  EXPECT_EQ(names[0].digest, DigestOf("one"));
+}
+
+TEST_F(StoreTest, RemovedSourceTakesItsNamesAndItsIdNeverComesBack) {
+  Open();
+  const SourceRow row{0, "oci", "/a", "", "", 1};
+  const int64_t id = *store_->AddSource(row, {{0, "localhost/a", "1", DigestOf("one")}});
+  ASSERT_TRUE(store_->RemoveSource(id));
+  EXPECT_THAT(*store_->LocalNames(), IsEmpty());
+  EXPECT_THAT(*store_->Sources(), IsEmpty());
+  Open();
+  EXPECT_GT(*store_->AddSource(row, {}), id);
+}
+
+TEST_F(StoreTest, NamesAreReplacedAsAWholeAndOnlyOfAKnownSource) {
+  Open();
+  const int64_t id =
+      *store_->AddSource({0, "oci", "/a", "", "", 1}, {{0, "localhost/a", "1", DigestOf("one")}});
+  ASSERT_TRUE(store_->ReplaceLocalNames(id, {{0, "localhost/z", "9", DigestOf("nine")}}));
+  ASSERT_EQ(store_->LocalNames()->size(), 1u);
+  EXPECT_EQ((*store_->LocalNames())[0].tag, "9");
+  EXPECT_EQ(store_->ReplaceLocalNames(id + 1, {}).error().code, Code::kNotFound);
+}
+
+TEST_F(StoreTest, TagHistoryHasARowForEachChangeOfDigest) {
+  Open();
+  const auto record = [this](const std::string& content, const std::string& origin, int64_t at) {
+    return *store_->RecordTag({"r", "t", DigestOf(content), origin, at, 0});
+  };
+  EXPECT_FALSE(record("a", "https://one", 100));
+  EXPECT_FALSE(record("a", "https://two", 200));
+  EXPECT_TRUE(record("b", "https://one", 300));
+  EXPECT_TRUE(record("a", "https://one", 400));
+  EXPECT_FALSE(*store_->RecordTag({"r", "other", DigestOf("b"), "https://one", 500, 0}));
+
+  const auto history = *store_->TagHistory("r", "t");
+  ASSERT_EQ(history.size(), 3u);
+  EXPECT_EQ(history[0].digest, DigestOf("a"));
+  EXPECT_EQ(history[0].first_ns, 100);
+  EXPECT_EQ(history[0].seen_ns, 200);
+  EXPECT_EQ(history[0].origin, "https://two");
+  EXPECT_EQ(history[1].digest, DigestOf("b"));
+  EXPECT_EQ(history[2].first_ns, 400);
+  const auto current = *store_->CurrentTag("r", "t");
+  ASSERT_TRUE(current);
+  EXPECT_EQ(current->digest, DigestOf("a"));
+  EXPECT_EQ(current->first_ns, 400);
+  EXPECT_FALSE(store_->CurrentTag("r", "missing")->has_value());
+}
+
+TEST_F(StoreTest, CurrentTagsAreOfOneRepositoryOrOfAll) {
+  Open();
+  for (const char* repository : {"b", "a"})
+    for (const char* tag : {"2", "1"})
+      ASSERT_TRUE(store_->RecordTag({repository, tag, DigestOf(tag), "o", 1, 0}));
+  ASSERT_TRUE(store_->RecordTag({"a", "1", DigestOf("moved"), "o", 2, 0}));
+  const auto one = *store_->CurrentTags("a");
+  ASSERT_EQ(one.size(), 2u);
+  EXPECT_EQ(one[0].tag, "1");
+  EXPECT_EQ(one[0].digest, DigestOf("moved"));
+  EXPECT_EQ(one[1].tag, "2");
+  const auto all = *store_->CurrentTags("");
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[0].repository, "a");
+  EXPECT_EQ(all[3].repository, "b");
+  EXPECT_EQ(all[3].tag, "2");
+}
+
+TEST_F(StoreTest, ImagesComeInTheOrderInWhichTheyWereSeen) {
+  Open();
+  ASSERT_TRUE(store_->RecordImage("r", DigestOf("late"), 20));
+  ASSERT_TRUE(store_->RecordImage("r", DigestOf("early"), 10));
+  ASSERT_TRUE(store_->RecordImage("r", DigestOf("early"), 30));
+  ASSERT_TRUE(store_->RecordImage("other", DigestOf("x"), 1));
+  EXPECT_THAT(*store_->Images("r"), ElementsAre(DigestOf("early"), DigestOf("late")));
+  EXPECT_THAT(*store_->Images("none"), IsEmpty());
+}
+
+TEST_F(StoreTest, RepositoriesAreThoseOfTagsImagesAndLocalNames) {
+  Open();
+  ASSERT_TRUE(store_->RecordTag({"docker.io/library/b", "t", DigestOf("1"), "o", 1, 0}));
+  ASSERT_TRUE(store_->RecordImage("docker.io/library/c", DigestOf("1"), 1));
+  ASSERT_TRUE(store_->RecordImage("docker.io/library/b", DigestOf("1"), 1));
+  ASSERT_TRUE(store_->AddSource({0, "oci", "/a", "", "", 1}, {{0, "a/a", "", DigestOf("1")}}));
+  ASSERT_TRUE(store_->NodeId(NodeKind::kRepository, "docker.io/library/never-there"));
+  EXPECT_THAT(*store_->Repositories(),
+              ElementsAre("a/a", "docker.io/library/b", "docker.io/library/c"));
+}
+
+TEST_F(StoreTest, DocumentsComeBackAsTheyWere) {
+  Open();
+  const std::string bytes("{\"a\":\0\xFF}", 8);
+  ASSERT_TRUE(store_->PutDocument(DigestOf(bytes), "application/x", bytes));
+  ASSERT_TRUE(store_->PutDocument(DigestOf(bytes), "application/y", bytes));
+  ASSERT_TRUE(store_->PutDocument(DigestOf(""), "application/empty", ""));
+  Open();
+  const auto found = *store_->GetDocument(DigestOf(bytes));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->media_type, "application/y");
+  EXPECT_EQ(found->bytes, bytes);
+  EXPECT_EQ((*store_->GetDocument(DigestOf("")))->bytes, "");
+  EXPECT_FALSE(store_->GetDocument(DigestOf("missing"))->has_value());
+}
+
+TEST_F(StoreTest, DocumentThatIsNotItsDigestIsRefused) {
+  Open();
+  EXPECT_EQ(store_->PutDocument(DigestOf("a"), "t", "b").error().code, Code::kCorrupt);
+  EXPECT_FALSE(store_->GetDocument(DigestOf("a"))->has_value());
+}
+
+TEST_F(StoreTest, RottenDocumentReadsAsAbsent) {
+  Open();
+  ASSERT_TRUE(store_->PutDocument(DigestOf("abc"), "t", "abc"));
+  Query("UPDATE document SET bytes=x'00'");
+  EXPECT_FALSE(store_->GetDocument(DigestOf("abc"))->has_value());
+  EXPECT_EQ(Query("SELECT count(*) FROM document"), "0");
+  ASSERT_TRUE(store_->PutDocument(DigestOf("abc"), "t", "abc"));
+  EXPECT_TRUE(store_->GetDocument(DigestOf("abc"))->has_value());
+}
+
+TEST_F(StoreTest, FileIsPrivateAndInWriteAheadMode) {
+  Open();
+  ASSERT_TRUE(store_->NodeId(NodeKind::kName, "x"));
+  EXPECT_EQ(Query("PRAGMA journal_mode"), "wal");
+  EXPECT_EQ(Query("PRAGMA user_version"), "1");
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    const auto mode = std::filesystem::status(path_ + suffix).permissions();
+    EXPECT_EQ(mode, std::filesystem::perms(0600)) << suffix;
+  }
+}
+
+TEST_F(StoreTest, NewerSchemaIsRefusedInWordsAndLeftAlone) {
+  Open();
+  const int64_t id = *store_->NodeId(NodeKind::kName, "x");
+  store_.reset();
+  Query("PRAGMA user_version=2");
+  auto refused = Store::Open(path_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnsupported);
+  EXPECT_NE(refused.error().message.find("newer"), std::string::npos);
+  EXPECT_EQ(SetAsideCount(), 0u);
+  Query("PRAGMA user_version=1");
+  Open();
+  EXPECT_EQ(*store_->NodeId(NodeKind::kName, "x"), id);
+}
+
+TEST_F(StoreTest, DatabaseOfSomethingElseIsRefusedAndLeftAlone) {
+  Query("CREATE TABLE precious(x)");
+  auto refused = Store::Open(path_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_EQ(Query("SELECT count(*) FROM precious"), "0");
+}
+
+TEST_F(StoreTest, MissingFolderIsAnErrorThatNamesThePath) {
+  auto refused = Store::Open(folder_.path() + "/none/store.db");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kNotFound);
+  EXPECT_NE(refused.error().message.find("/none/store.db"), std::string::npos);
+}
+
+TEST_F(StoreTest, ThreadsAgreeOnIdsAndLoseNothing) {
+  Open();
+  std::vector<std::vector<int64_t>> ids(8);
+  std::atomic<int> failures{0};
+  const auto work = [&](size_t self) {
+    for (int i = 0; i < 40; ++i) {
+      auto id = store_->NodeId(NodeKind::kName, "shared " + std::to_string(i));
+      id ? ids[self].push_back(*id) : static_cast<void>(++failures);
+      const std::string own = std::to_string(self) + " " + std::to_string(i);
+      if (!store_->RecordTag({"r", std::to_string(self), DigestOf(own), "o", i, 0})) ++failures;
+      if (!store_->PutDocument(DigestOf(own), "t", own)) ++failures;
+      const auto document = store_->GetDocument(DigestOf(own));
+      if (!document || !*document || (*document)->bytes != own) ++failures;
+      if (!store_->CurrentTags("r") || !store_->Repositories()) ++failures;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t self = 0; self < ids.size(); ++self) threads.emplace_back(work, self);
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(failures.load(), 0);
+  for (const auto& of_one : ids) EXPECT_EQ(of_one, ids[0]);
+  EXPECT_EQ(std::set<int64_t>(ids[0].begin(), ids[0].end()).size(), 40u);
+  for (size_t self = 0; self < ids.size(); ++self)
+    EXPECT_EQ(store_->TagHistory("r", std::to_string(self))->size(), 40u);
+}
+
+}  // namespace
+}  // namespace lamina
