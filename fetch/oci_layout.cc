@@ -27,7 +27,7 @@ constexpr size_t kMaxListed = 20;  // tags in a message
 
 // skopeo writes index.json in place, so that a reader may meet half of it. Reading again for a
 // moment is enough; a file that is still broken then is broken.
-constexpr int kReadAttempts = 6;
+constexpr int kReadAttempts = 25;
 constexpr std::chrono::milliseconds kReadPause(20);
 
 // A file written again within this time of its last change may look the same to stat(2), whose

@@ -89,6 +89,14 @@ bool IsLowerHex64(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+// `name` with its repository path in lower case, the registry as it stands.
+std::string LoweredPath(std::string_view name) {
+  const size_t slash = name.find('/');
+  if (slash == std::string_view::npos || !LooksLikeRegistry(name.substr(0, slash)))
+    return Lowered(name);
+  return std::string(name.substr(0, slash)) + Lowered(name.substr(slash));
+}
+
 // A reference cut at its marks, not yet judged.
 struct Parts {
   std::string_view name;
@@ -153,10 +161,8 @@ Status CheckName(std::string_view text, std::string_view written, const Reposito
     return Bad(text, "its name has " + std::to_string(name.ToString().size()) +
                          " bytes, more than the limit of " + std::to_string(kMaxNameBytes));
   if (IsValidRepositoryPath(name.path)) return {};
-  const std::string lowered = Lowered(name.path);
-  if (lowered != name.path && IsValidRepositoryPath(lowered))
-    return Bad(text, "repository names are lower case; write " + Quote(lowered) + " instead of " +
-                         Quote(name.path));
+  if (IsValidRepositoryPath(Lowered(name.path)))
+    return Bad(text, "repository names are lower case; write " + Quote(LoweredPath(written)));
   if (name.path.empty() || name.path.back() == '/')
     return Bad(text, "its repository name is empty");
   return Bad(text, Quote(name.path) +
