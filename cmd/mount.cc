@@ -82,7 +82,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command, const std
   RETURN_IF_ERROR(StartLog({.level = level, .file = StorePaths{common.store}.LogFile(), .to_stderr = command.foreground}));
   ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options));
   KeyedPool pool({});
-  Namespace names(engine->catalog(), engine->store(), engine->layers());
+  Namespace names(engine->catalog(), engine->store(), engine->layers(), VersionText());
   const MountOptions mount{.mountpoint = command.mountpoint,
                            .allow_other = ::geteuid() == 0 && !command.private_mount};
   ASSIGN_OR_RETURN(const auto session, FuseSession::Mount(names, pool, mount));

@@ -59,9 +59,7 @@ class Registry : public std::enable_shared_from_this<Registry> {
   virtual Status Ping(const Deadline& deadline) = 0;
   // All repositories that the registry's catalog lists, sorted (GET /v2/_catalog, Docker Registry
   // API, paged by Link); kUnsupported or kDenied where it offers none.
-  virtual Result<std::vector<std::string>> ListRepositories(const Deadline&) {
-    return Error{Code::kUnsupported, "this registry lists no repositories"};
-  }
+  virtual Result<std::vector<std::string>> ListRepositories(const Deadline& deadline) = 0;
   virtual const RegistryCounters& counters() const = 0;
 };
 
