@@ -1,15 +1,17 @@
 #pragma once
 
-// LayerIndex: what lamina knows of one layer, an immutable, checksummed file that is mapped, not parsed
-// (docs/formats.md has its bytes). It holds the layer's own tree, resolved by the rules for one layer, the
-// map from the flat address space to the raw tar stream, the chunk table and the decoder checkpoints.
+// LayerIndex: what lamina knows of one layer, an immutable, checksummed file that is mapped, not
+// parsed (docs/formats.md has its bytes). It holds the layer's own tree, resolved by the rules for
+// one layer, the map from the flat address space to the raw tar stream, the chunk table and the
+// decoder checkpoints.
 //
-// The flat address space of a layer: the data of its regular files in tar order, each at the next multiple of
-// 4096, zeros behind the end of each. Holes of sparse files take no addresses (see SparseGranule()).
+// The flat address space of a layer: the data of its regular files in tar order, each at the next
+// multiple of 4096, zeros behind the end of each. Holes of sparse files take no addresses (see
+// SparseGranule()).
 //
-// Opening costs a checksum and no heap in proportion to the size. Accessors never trust the file: every
-// index and offset is checked against its section, and what is out of bounds reads as absent or as an Error.
-// Immutable; any thread; views live as long as the LayerIndex.
+// Opening costs a checksum and no heap in proportion to the size. Accessors never trust the file:
+// every index and offset is checked against its section, and what is out of bounds reads as absent
+// or as an Error. Immutable; any thread; views live as long as the LayerIndex.
 
 #include <cstdint>
 #include <memory>
@@ -30,17 +32,23 @@ namespace lamina {
 // Data chunks hold about this many bytes of payload; the exact cuts are in the chunk table.
 inline constexpr uint64_t kChunkBytes = 1u << 20;
 inline constexpr uint64_t kFlatAlign = 4096;
+// No data chunk is longer in the flat address space (many tiny files have more padding than
+// payload); zero chunks have any length.
+inline constexpr uint64_t kMaxChunkFlat = 4 * kChunkBytes;
+// More are counted, not kept.
+inline constexpr size_t kMaxWarnings = 100;
 
-// The unit, in bytes, in which a sparse file of `size` bytes is a hole or data: the least power of two from 4096
-// on that cuts it into at most 65,536 granules. A granule with any data takes its full length of addresses.
+// The unit, in bytes, in which a sparse file of `size` bytes is a hole or data: the least power of
+// two from 4096 on that cuts it into at most 65,536 granules. A granule with any data takes its
+// full length of addresses.
 uint64_t SparseGranule(uint64_t size);
 
 struct LayerFacts {
   Digest blob_digest;
-  Digest diff_id;           // of the raw tar stream, computed in the pass
-  uint64_t blob_size = 0;   // compressed bytes
-  uint64_t raw_size = 0;    // bytes of the raw tar stream
-  uint64_t flat_size = 0;   // bytes of the flat address space, multiple of 4096
+  Digest diff_id;          // of the raw tar stream, computed in the pass
+  uint64_t blob_size = 0;  // compressed bytes
+  uint64_t raw_size = 0;   // bytes of the raw tar stream
+  uint64_t flat_size = 0;  // bytes of the flat address space, multiple of 4096
   Compression compression = Compression::kNone;
   uint64_t entry_count = 0;
   uint64_t inode_count = 0;
@@ -48,8 +56,8 @@ struct LayerFacts {
   uint64_t checkpoint_count = 0;
 };
 
-// One name in the layer's tree. Entry 0 is the root; the children of a directory are contiguous and sorted
-// bytewise by name.
+// One name in the layer's tree. Entry 0 is the root; the children of a directory are contiguous and
+// sorted bytewise by name.
 struct LayerEntry {
   enum class Kind : uint8_t {
     kInode,         // `inode` is valid
@@ -57,8 +65,9 @@ struct LayerEntry {
     kExternalLink,  // a hard link to `link_path` of the layers below
   };
   Kind kind = Kind::kInode;
-  bool opaque = false;    // a directory that hides the children of lower layers
-  bool implicit = false;  // a directory without an entry of its own: keeps the attributes of the one below
+  bool opaque = false;  // a directory that hides the children of lower layers
+  bool implicit =
+      false;  // a directory without an entry of its own: keeps the attributes of the one below
   std::string_view name;
   uint32_t inode = 0;        // several names of one inode are hard links
   uint32_t first_child = 0;  // entry number
@@ -85,7 +94,8 @@ struct LayerInode {
   std::string_view symlink_target;
 };
 
-// Data of a sparse file: `length` bytes (multiple of the granule, save at the end of file) from `file_offset`.
+// Data of a sparse file: `length` bytes (multiple of the granule, save at the end of file) from
+// `file_offset`.
 struct FileExtent {
   uint64_t file_offset = 0;
   uint64_t flat_offset = 0;
@@ -98,14 +108,14 @@ struct XattrView {
 };
 
 struct ChunkRecord {
-  uint64_t flat_offset = 0;   // multiple of 4096
-  uint64_t flat_length = 0;   // multiple of 4096; chunks follow each other without a gap
-  bool zero = false;          // all zeros: no digest, no checkpoint, costs nothing
-  ByteSpan digest;            // 32 bytes: sha256 of the chunk's flat bytes
-  uint64_t raw_begin = 0;     // raw stream range that holds its payload
+  uint64_t flat_offset = 0;  // multiple of 4096
+  uint64_t flat_length = 0;  // multiple of 4096; chunks follow each other without a gap
+  bool zero = false;         // all zeros: no digest, no checkpoint, costs nothing
+  ByteSpan digest;           // 32 bytes: sha256 of the chunk's flat bytes
+  uint64_t raw_begin = 0;    // raw stream range that holds its payload
   uint64_t raw_end = 0;
-  uint64_t blob_end = 0;      // compressed bytes up to which a decoder must read to reach raw_end
-  uint32_t checkpoint = 0;    // number of the last checkpoint at or before raw_begin
+  uint64_t blob_end = 0;    // compressed bytes up to which a decoder must read to reach raw_end
+  uint32_t checkpoint = 0;  // number of the last checkpoint at or before raw_begin
 };
 
 struct CheckpointView {
@@ -123,11 +133,13 @@ struct Segment {
 
 class LayerIndex {
  public:
-  // kNotFound where there is no file; kCorrupt where its checksum, version or digest do not fit (delete it and
-  // index again).
-  static Result<std::shared_ptr<const LayerIndex>> Open(const std::string& path, const Digest& blob_digest);
+  // kNotFound where there is no file; kCorrupt where its checksum, version or digest do not fit
+  // (delete it and index again).
+  static Result<std::shared_ptr<const LayerIndex>> Open(const std::string& path,
+                                                        const Digest& blob_digest);
   // The same over bytes that outlive the result, without the digest: for fuzzers and tests.
-  static Result<std::shared_ptr<const LayerIndex>> FromBytes(ByteSpan bytes, bool check_checksum = true);
+  static Result<std::shared_ptr<const LayerIndex>> FromBytes(ByteSpan bytes,
+                                                             bool check_checksum = true);
 
   const LayerFacts& facts() const { return facts_; }
   uint64_t file_bytes() const;
@@ -140,7 +152,8 @@ class LayerIndex {
   // The chunk that holds this flat offset; kInvalid beyond the end.
   Result<uint64_t> ChunkAt(uint64_t flat_offset) const;
   Result<CheckpointView> CheckpointAt(uint32_t number) const;
-  // The first segment that ends after `flat_offset`, by number; then the next ones until the chunk ends.
+  // The first segment that ends after `flat_offset`, by number; then the next ones until the chunk
+  // ends.
   uint64_t FirstSegmentAfter(uint64_t flat_offset) const;
   uint64_t segment_count() const;
   Result<Segment> SegmentAt(uint64_t number) const;

@@ -1,8 +1,9 @@
 #pragma once
 
-// IndexLayer: the one pass over a layer that verifies it and makes its LayerIndex. Reading, decoding,
-// hashing and parsing overlap on threads of its own; memory is bounded by a few MiB of buffers and the tree.
-// Blocks until done; call it from a pool thread. Several layers may be indexed at the same time.
+// IndexLayer: the one pass over a layer that verifies it and makes its LayerIndex. Reading,
+// decoding, hashing and parsing overlap on threads of its own; memory is bounded by a few MiB of
+// buffers and the tree. Blocks until done; call it from a pool thread. Several layers may be
+// indexed at the same time.
 
 #include <atomic>
 #include <cstdint>
@@ -18,9 +19,10 @@
 
 namespace lamina {
 
-// Takes the decoded bytes of the flat address space as they pass by (the cache). `flat_offset` is a multiple of
-// 4096 and grows; gaps are zeros. Bytes are a whole number of 4096-byte blocks. Nothing is verified yet: the
-// writer commits only after IndexLayer has succeeded. It has no errors: a full disk keeps nothing more.
+// Takes the decoded bytes of the flat address space as they pass by (the cache). `flat_offset` is a
+// multiple of 4096 and grows; gaps are zeros. Bytes are a whole number of 4096-byte blocks. Nothing
+// is verified yet: the writer commits only after IndexLayer has succeeded. It has no errors: a full
+// disk keeps nothing more.
 class FlatSink {
  public:
   virtual ~FlatSink() = default;
@@ -42,8 +44,8 @@ struct IndexRequest {
   const std::atomic<bool>* cancel = nullptr;
 };
 
-// Verifies size, digest and diff id (kCorrupt), parses everything (kInvalid, kLimit name layer, entry and
-// reason), writes the index and opens it. Nothing is left behind on failure.
+// Verifies size, digest and diff id (kCorrupt), parses everything (kInvalid, kLimit name layer,
+// entry and reason), writes the index and opens it. Nothing is left behind on failure.
 Result<std::shared_ptr<const LayerIndex>> IndexLayer(BlobSource& blob, const IndexRequest& request);
 
 }  // namespace lamina

@@ -1,0 +1,198 @@
+#include "index/chunker.h"
+
+#include <algorithm>
+
+namespace lamina {
+namespace {
+
+// Shorter runs of zeros stay inside their chunk: a record costs 80 bytes and a cut may cost a
+// checkpoint.
+constexpr uint64_t kZeroRun = 64u << 10;
+constexpr size_t kOutBytes = 256u << 10;
+// A chunk spans at most about so much of the raw stream, or many entries without data between two
+// small files would have to be decoded with it.
+constexpr uint64_t kMaxRawSpan = 4 * kChunkBytes;
+
+constexpr std::array<uint8_t, kZeroRun> kZeros{};
+
+}  // namespace
+
+void Chunker::Source::Append(Source next) {
+  if (next.payload == 0) return;
+  if (payload == 0) {
+    *this = std::move(next);
+    return;
+  }
+  payload += next.payload;
+  raw_end = next.raw_end;
+  blob_end = next.blob_end;
+}
+
+Chunker::Chunker(LayerIndexWriter& writer, FlatSink* sink) : writer_(writer), sink_(sink) {
+  out_.reserve(kOutBytes);
+}
+
+Status Chunker::BeginFile(uint64_t payload, uint64_t raw_offset) {
+  if (!open_) return {};
+  const uint64_t held = chunk_.source.payload + run_.source.payload;
+  const bool fits = payload <= kChunkBytes && held + payload <= kChunkBytes;
+  const bool far = raw_offset - chunk_.source.raw_begin >= kMaxRawSpan;
+  if ((held < kChunkBytes / 2 || fits) && !far) return {};
+  AbsorbRun();
+  return CloseChunk();
+}
+
+Status Chunker::AddPayload(ByteSpan bytes, uint64_t raw_offset) {
+  while (!bytes.empty()) {
+    const size_t take = std::min<size_t>(bytes.size(), kFlatAlign - fill_);
+    Source source{take, raw_offset, raw_offset + take, mark_->blob_end, mark_};
+    const ByteSpan piece = bytes.first(take);
+    bytes = bytes.subspan(take);
+    raw_offset += take;
+    if (take == kFlatAlign) {
+      RETURN_IF_ERROR(AddBlock(piece, std::move(source)));
+      continue;
+    }
+    std::copy(piece.begin(), piece.end(), partial_.begin() + static_cast<ptrdiff_t>(fill_));
+    fill_ += take;
+    partial_source_.Append(std::move(source));
+    if (fill_ < kFlatAlign) return {};
+    fill_ = 0;
+    RETURN_IF_ERROR(AddBlock(partial_, std::exchange(partial_source_, {})));
+  }
+  return {};
+}
+
+Status Chunker::AddZeros(uint64_t length) {
+  if (fill_ > 0) {
+    const size_t take = static_cast<size_t>(std::min<uint64_t>(length, kFlatAlign - fill_));
+    std::fill_n(partial_.begin() + static_cast<ptrdiff_t>(fill_), take, uint8_t{0});
+    fill_ += take;
+    length -= take;
+    if (fill_ < kFlatAlign) return {};
+    fill_ = 0;
+    RETURN_IF_ERROR(AddBlock(partial_, std::exchange(partial_source_, {})));
+  }
+  // With a chunk open each block may end it; without one any length is one step.
+  for (; open_ && length >= kFlatAlign; length -= kFlatAlign)
+    RETURN_IF_ERROR(AddZeroBlocks(kFlatAlign, {}));
+  const uint64_t whole = AlignDown(length, kFlatAlign);
+  if (whole > 0) RETURN_IF_ERROR(AddZeroBlocks(whole, {}));
+  fill_ = static_cast<size_t>(length - whole);
+  std::fill_n(partial_.begin(), fill_, uint8_t{0});
+  return {};
+}
+
+Status Chunker::Finish() {
+  if (open_) {
+    AbsorbRun();
+    return CloseChunk();
+  }
+  return run_.length > 0 ? EmitZeroChunk() : Status();
+}
+
+Status Chunker::AddBlock(ByteSpan block, Source source) {
+  return IsAllZero(block) ? AddZeroBlocks(kFlatAlign, std::move(source))
+                          : AddDataBlock(block, std::move(source));
+}
+
+Status Chunker::AddZeroBlocks(uint64_t length, Source source) {
+  if (run_.length == 0) run_.begin = flat_;
+  run_.length += length;
+  run_.source.Append(std::move(source));
+  flat_ += length;
+  if (!open_) return {};
+  if (run_.length >= kZeroRun) return CloseChunk();
+  if (!IsFull()) return {};
+  AbsorbRun();
+  return CloseChunk();
+}
+
+Status Chunker::AddDataBlock(ByteSpan block, Source source) {
+  if (run_.length > 0) {
+    if (!open_ && run_.length >= kZeroRun) RETURN_IF_ERROR(EmitZeroChunk());
+    AbsorbRun();
+  }
+  if (!open_) OpenChunk(flat_);
+  AppendOut(block);
+  chunk_.length += kFlatAlign;
+  chunk_.source.Append(std::move(source));
+  flat_ += kFlatAlign;
+  return IsFull() ? CloseChunk() : Status();
+}
+
+bool Chunker::IsFull() const {
+  return chunk_.source.payload + run_.source.payload >= kChunkBytes ||
+         chunk_.length + run_.length >= kMaxChunkFlat;
+}
+
+// The run becomes the end, or the start, of the open chunk. It is shorter than kZeroRun.
+void Chunker::AbsorbRun() {
+  if (run_.length == 0) return;
+  if (!open_) OpenChunk(run_.begin);
+  FlushOut();
+  hasher_.Update(ByteSpan(kZeros).first(static_cast<size_t>(run_.length)));
+  chunk_.length += run_.length;
+  chunk_.source.Append(std::move(run_.source));
+  run_ = Stretch();
+}
+
+void Chunker::OpenChunk(uint64_t begin) {
+  open_ = true;
+  chunk_ = Stretch();
+  chunk_.begin = begin;
+}
+
+Status Chunker::CloseChunk() {
+  FlushOut();
+  const Digest digest = hasher_.Finish();
+  open_ = false;
+  ASSIGN_OR_RETURN(const uint32_t checkpoint, CheckpointOf(*chunk_.source.mark));
+  ChunkRecord record;
+  record.flat_offset = chunk_.begin;
+  record.flat_length = chunk_.length;
+  record.digest = digest.bytes();
+  record.raw_begin = chunk_.source.raw_begin;
+  record.raw_end = chunk_.source.raw_end;
+  record.blob_end = chunk_.source.blob_end;
+  record.checkpoint = checkpoint;
+  chunk_ = Stretch();
+  return writer_.AddChunk(record);
+}
+
+Status Chunker::EmitZeroChunk() {
+  ChunkRecord record;
+  record.flat_offset = run_.begin;
+  record.flat_length = run_.length;
+  record.zero = true;
+  run_ = Stretch();
+  return writer_.AddChunk(record);
+}
+
+void Chunker::AppendOut(ByteSpan block) {
+  if (out_.size() + block.size() > kOutBytes) FlushOut();
+  if (out_.empty()) out_begin_ = flat_;
+  out_.insert(out_.end(), block.begin(), block.end());
+}
+
+void Chunker::FlushOut() {
+  if (out_.empty()) return;
+  hasher_.Update(out_);
+  if (sink_ != nullptr) sink_->Write(out_begin_, out_);
+  out_.clear();
+}
+
+Result<uint32_t> Chunker::CheckpointOf(BufferMark& mark) {
+  if (mark.checkpoint.has_value()) return *mark.checkpoint;
+  const Checkpoint checkpoint = mark.snapshot->Encode();
+  mark.snapshot.reset();
+  // Codecs that resume at frames only give the same place for many buffers.
+  if (!last_checkpoint_.has_value() || checkpoint.raw_offset != last_raw_offset_) {
+    ASSIGN_OR_RETURN(last_checkpoint_, writer_.AddCheckpoint(checkpoint));
+    last_raw_offset_ = checkpoint.raw_offset;
+  }
+  mark.checkpoint = last_checkpoint_;
+  return *mark.checkpoint;
+}
+
+}  // namespace lamina

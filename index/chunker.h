@@ -1,0 +1,99 @@
+#pragma once
+
+// Chunker: takes the bytes of the flat address space in order, cuts them into chunks, hashes each,
+// and hands the bytes on. Long runs of zeros become chunks of their own, which cost nothing. The
+// cuts depend on the tar stream alone, not on how it came in buffers. One thread.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/digest.h"
+#include "base/result.h"
+#include "index/compression.h"
+#include "index/layer_index.h"
+#include "index/layer_index_writer.h"
+#include "index/layer_indexer.h"
+
+namespace lamina {
+
+// A buffer of the raw stream, as far as a chunk that has payload in it must know.
+struct BufferMark {
+  std::unique_ptr<DecoderSnapshot> snapshot;  // taken at its start
+  uint64_t blob_end = 0;                      // compressed bytes that had to be read for all of it
+  std::optional<uint32_t> checkpoint;  // number of the snapshot in the index, once it is there
+};
+
+class Chunker {
+ public:
+  // `sink` may be null. Both outlive the chunker.
+  Chunker(LayerIndexWriter& writer, FlatSink* sink);
+
+  // What comes next was decoded into this buffer.
+  void SetBuffer(std::shared_ptr<BufferMark> mark) { mark_ = std::move(mark); }
+
+  // A file of `payload` bytes begins; its header is at `raw_offset`. The position is aligned.
+  Status BeginFile(uint64_t payload, uint64_t raw_offset);
+  Status AddPayload(ByteSpan bytes, uint64_t raw_offset);
+  // Padding and holes inside granules; any length.
+  Status AddZeros(uint64_t length);
+  // At the end; the position is aligned.
+  Status Finish();
+
+  // Flat bytes taken so far.
+  uint64_t position() const { return flat_ + fill_; }
+
+ private:
+  // Where the payload of a stretch comes from.
+  struct Source {
+    uint64_t payload = 0;  // bytes; 0: the rest is unset
+    uint64_t raw_begin = 0;
+    uint64_t raw_end = 0;
+    uint64_t blob_end = 0;
+    std::shared_ptr<BufferMark> mark;  // of the buffer that holds raw_begin
+
+    void Append(Source next);
+  };
+  struct Stretch {
+    uint64_t begin = 0;  // flat
+    uint64_t length = 0;
+    Source source;
+  };
+
+  Status AddBlock(ByteSpan block, Source source);
+  Status AddZeroBlocks(uint64_t length, Source source);
+  Status AddDataBlock(ByteSpan block, Source source);
+  bool IsFull() const;
+  void AbsorbRun();
+  void OpenChunk(uint64_t begin);
+  Status CloseChunk();
+  Status EmitZeroChunk();
+  void AppendOut(ByteSpan block);
+  void FlushOut();
+  Result<uint32_t> CheckpointOf(BufferMark& mark);
+
+  LayerIndexWriter& writer_;
+  FlatSink* const sink_;
+  std::shared_ptr<BufferMark> mark_;
+
+  uint64_t flat_ = 0;  // whole blocks taken
+  std::array<uint8_t, kFlatAlign> partial_{};
+  size_t fill_ = 0;  // bytes in partial_
+  Source partial_source_;
+
+  bool open_ = false;
+  Stretch chunk_;  // the open data chunk, without the run
+  Stretch run_;    // zero blocks at the end, not yet part of any chunk; shorter than kZeroRun while
+                   // one is open
+  Hasher hasher_;
+  std::vector<uint8_t> out_;  // blocks of the open chunk that are neither hashed nor handed on yet
+  uint64_t out_begin_ = 0;
+
+  std::optional<uint32_t> last_checkpoint_;
+  uint64_t last_raw_offset_ = 0;
+};
+
+}  // namespace lamina

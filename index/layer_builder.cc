@@ -1,0 +1,57 @@
+#include "index/layer_builder.h"
+
+#include <utility>
+
+#include "base/text.h"
+
+namespace lamina {
+
+LayerBuilder::LayerBuilder(const IndexRequest& request)
+    : writer_(request.output_path),
+      tree_(writer_, request.entry_limit, [this](std::string text) { OnWarning(std::move(text)); }),
+      chunker_(writer_, request.sink),
+      layout_(writer_, chunker_) {}
+
+Status LayerBuilder::OnEntry(const TarEntry& entry) {
+  const Status added = AddEntry(entry);
+  if (!added.has_value()) return added.error().Within("entry " + Quote(entry.path));
+  return {};
+}
+
+Status LayerBuilder::AddEntry(const TarEntry& entry) {
+  RETURN_IF_ERROR(layout_.EndFile());
+  ASSIGN_OR_RETURN(const std::optional<uint32_t> inode, tree_.Add(entry));
+  keeps_data_ = inode.has_value() && (entry.size > 0 || entry.sparse);
+  if (!keeps_data_) return {};
+  ASSIGN_OR_RETURN(const FilePlace place, layout_.BeginFile(entry));
+  if (entry.sparse)
+    tree_.SetExtents(*inode, place.extent_first, place.extent_count);
+  else
+    tree_.SetFlatOffset(*inode, place.flat_offset);
+  return {};
+}
+
+Status LayerBuilder::OnData(ByteSpan bytes, uint64_t file_offset, uint64_t raw_offset) {
+  return keeps_data_ ? layout_.AddData(bytes, file_offset, raw_offset) : Status();
+}
+
+void LayerBuilder::OnWarning(std::string text) {
+  if (warnings_.size() < kMaxWarnings)
+    warnings_.push_back(std::move(text));
+  else
+    ++more_warnings_;
+}
+
+Status LayerBuilder::Finish() {
+  RETURN_IF_ERROR(layout_.Finish());
+  return tree_.Emit();
+}
+
+Status LayerBuilder::Commit(LayerFacts facts) {
+  facts.flat_size = chunker_.position();
+  if (more_warnings_ > 0)
+    warnings_.back() = "and " + std::to_string(more_warnings_ + 1) + " more warnings";
+  return writer_.Commit(facts, tree_.names(), warnings_);
+}
+
+}  // namespace lamina

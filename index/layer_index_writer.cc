@@ -1,0 +1,187 @@
+#include "index/layer_index_writer.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/file.h"
+
+namespace lamina {
+
+namespace format = index_format;
+
+namespace {
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+template <size_t... I>
+std::array<Spool, sizeof...(I)> MakeSpools(const std::string& folder, std::index_sequence<I...>) {
+  return {((void)I, Spool(folder))...};
+}
+
+template <typename Record>
+ByteSpan BytesOf(const Record& record) {
+  return {reinterpret_cast<const uint8_t*>(&record), sizeof record};
+}
+
+void StoreDigest(const Digest& digest, uint8_t* algorithm, std::array<uint8_t, 64>* bytes) {
+  *algorithm = static_cast<uint8_t>(digest.algorithm());
+  std::copy(digest.bytes().begin(), digest.bytes().end(), bytes->begin());
+}
+
+// Appends to the file being written and sums up what it appended.
+class BodyWriter {
+ public:
+  BodyWriter(int fd, const std::string& path) : fd_(fd), path_(path) {}
+  Status Append(ByteSpan bytes) {
+    RETURN_IF_ERROR(PwriteExactly(fd_, bytes, at_, path_));
+    crc_ = Crc32c(bytes, crc_);
+    at_ += bytes.size();
+    return {};
+  }
+  Status Align() {
+    static constexpr std::array<uint8_t, format::kSectionAlign> kZeros{};
+    return Append(ByteSpan(kZeros).first(AlignUp(at_, format::kSectionAlign) - at_));
+  }
+  uint32_t crc() const { return crc_; }
+  uint64_t at() const { return at_; }
+
+ private:
+  const int fd_;
+  const std::string& path_;
+  uint64_t at_ = sizeof(format::Header);
+  uint32_t crc_ = Crc32c({});
+};
+
+}  // namespace
+
+LayerIndexWriter::LayerIndexWriter(std::string path)
+    : path_(std::move(path)),
+      sections_(MakeSpools(FolderOf(path_), std::make_index_sequence<format::kSectionCount>())) {}
+
+Result<uint32_t> LayerIndexWriter::NumberOf(format::Section section) const {
+  const uint64_t count = sections_[section].size() / format::kRecordBytes[section];
+  if (count >= std::numeric_limits<uint32_t>::max())
+    return Error{Code::kLimit, "a layer index holds at most 4294967295 records of one kind"};
+  return static_cast<uint32_t>(count);
+}
+
+Result<uint32_t> LayerIndexWriter::AddExtent(const FileExtent& extent) {
+  ASSIGN_OR_RETURN(const uint32_t number, NumberOf(format::kExtents));
+  RETURN_IF_ERROR(sections_[format::kExtents].AppendRecord(
+      format::ExtentRecord{extent.file_offset, extent.flat_offset, extent.length}));
+  return number;
+}
+
+Result<uint32_t> LayerIndexWriter::AddXattr(std::string_view name, std::string_view value) {
+  ASSIGN_OR_RETURN(const uint32_t number, NumberOf(format::kXattrs));
+  ASSIGN_OR_RETURN(const StringPlace first, AddString(name));
+  ASSIGN_OR_RETURN(const StringPlace second, AddString(value));
+  RETURN_IF_ERROR(sections_[format::kXattrs].AppendRecord(
+      format::XattrRecord{first.offset, first.length, second.length}));
+  return number;
+}
+
+Result<uint32_t> LayerIndexWriter::AddCheckpoint(const Checkpoint& checkpoint) {
+  ASSIGN_OR_RETURN(const uint32_t number, NumberOf(format::kCheckpoints));
+  RETURN_IF_ERROR(sections_[format::kCheckpoints].AppendRecord(
+      format::CheckpointRecord{checkpoint.raw_offset, checkpoint.blob_offset,
+                               sections_[format::kStates].size(), checkpoint.state.size()}));
+  RETURN_IF_ERROR(sections_[format::kStates].Append(checkpoint.state));
+  return number;
+}
+
+Result<uint32_t> LayerIndexWriter::AddInode(const format::InodeRecord& inode) {
+  ASSIGN_OR_RETURN(const uint32_t number, NumberOf(format::kInodes));
+  RETURN_IF_ERROR(sections_[format::kInodes].AppendRecord(inode));
+  return number;
+}
+
+Status LayerIndexWriter::AddEntry(const format::EntryRecord& entry) {
+  return sections_[format::kEntries].AppendRecord(entry);
+}
+
+Status LayerIndexWriter::AddChunk(const ChunkRecord& chunk) {
+  format::ChunkRecordBytes record{chunk.flat_offset,
+                                  chunk.flat_length,
+                                  chunk.raw_begin,
+                                  chunk.raw_end,
+                                  chunk.blob_end,
+                                  chunk.checkpoint,
+                                  chunk.zero ? format::kChunkZero : 0,
+                                  {}};
+  std::copy(chunk.digest.begin(), chunk.digest.end(), record.digest.begin());
+  return sections_[format::kChunks].AppendRecord(record);
+}
+
+Status LayerIndexWriter::AddSegment(const Segment& segment) {
+  return sections_[format::kSegments].AppendRecord(
+      format::SegmentRecord{segment.flat_offset, segment.raw_offset, segment.length});
+}
+
+Result<StringPlace> LayerIndexWriter::AddString(std::string_view text) {
+  const StringPlace place{sections_[format::kStrings].size(), static_cast<uint32_t>(text.size())};
+  RETURN_IF_ERROR(sections_[format::kStrings].Append(AsBytes(text)));
+  return place;
+}
+
+Result<std::string> LayerIndexWriter::ReadString(StringPlace place) const {
+  std::string text(place.length, '\0');
+  RETURN_IF_ERROR(sections_[format::kStrings].Read(
+      place.offset, {reinterpret_cast<uint8_t*>(text.data()), text.size()}));
+  return text;
+}
+
+Status LayerIndexWriter::AddWarnings(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) {
+    ASSIGN_OR_RETURN(const StringPlace place, AddString(warning));
+    RETURN_IF_ERROR(sections_[format::kWarnings].AppendRecord(
+        format::WarningRecord{place.offset, place.length}));
+  }
+  return {};
+}
+
+format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const {
+  format::Header header;
+  StoreDigest(facts.blob_digest, &header.blob_algorithm, &header.blob_digest);
+  StoreDigest(facts.diff_id, &header.diff_algorithm, &header.diff_id);
+  header.compression = static_cast<uint8_t>(facts.compression);
+  header.blob_size = facts.blob_size;
+  header.raw_size = facts.raw_size;
+  header.flat_size = facts.flat_size;
+  uint64_t at = sizeof header;
+  for (size_t i = 0; i < format::kSectionCount; ++i) {
+    const uint64_t bytes = i == format::kNames ? names_bytes : sections_[i].size();
+    header.sections[i] = {at, bytes / format::kRecordBytes[i]};
+    at = AlignUp(at + bytes, format::kSectionAlign);
+  }
+  header.file_bytes = at;
+  return header;
+}
+
+Status LayerIndexWriter::Commit(const LayerFacts& facts, std::string_view names,
+                                const std::vector<std::string>& warnings) {
+  RETURN_IF_ERROR(AddWarnings(warnings));
+  format::Header header = MakeHeader(facts, names.size());
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path_));
+  BodyWriter body(file.fd(), path_);
+  for (size_t i = 0; i < format::kSectionCount; ++i) {
+    if (i == format::kNames)
+      RETURN_IF_ERROR(body.Append(AsBytes(names)));
+    else
+      RETURN_IF_ERROR(sections_[i].ForEach([&](ByteSpan bytes) { return body.Append(bytes); }));
+    RETURN_IF_ERROR(body.Align());
+  }
+  if (body.at() != header.file_bytes)
+    return Error{Code::kInternal, "the layer index came out longer than it was laid out"};
+  header.body_crc = body.crc();
+  header.header_crc = Crc32c(BytesOf(header));
+  RETURN_IF_ERROR(PwriteExactly(file.fd(), BytesOf(header), 0, path_));
+  return file.Commit();
+}
+
+}  // namespace lamina

@@ -1,0 +1,62 @@
+#pragma once
+
+// LayerIndexWriter: collects what becomes a layer index file while the layer passes by, and writes
+// the file at the end. What grows with the layer's data is spooled to disk; the tree is handed over
+// at the end, entry by entry in the order of the file. One thread. Destruction without Commit()
+// leaves nothing behind.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "index/compression.h"
+#include "index/layer_index.h"
+#include "index/layer_index_format.h"
+#include "index/spool.h"
+
+namespace lamina {
+
+// A run of bytes in the strings section.
+struct StringPlace {
+  uint64_t offset = 0;
+  uint32_t length = 0;
+};
+
+class LayerIndexWriter {
+ public:
+  // `path` is the final name of the index file.
+  explicit LayerIndexWriter(std::string path);
+
+  // The number of the record; records are numbered from 0 in the order in which they are added.
+  Result<uint32_t> AddExtent(const FileExtent& extent);
+  Result<uint32_t> AddXattr(std::string_view name, std::string_view value);
+  Result<uint32_t> AddCheckpoint(const Checkpoint& checkpoint);
+  Result<uint32_t> AddInode(const index_format::InodeRecord& inode);
+  Status AddEntry(const index_format::EntryRecord& entry);
+  // `chunk.digest` has 32 bytes, or none for a zero chunk.
+  Status AddChunk(const ChunkRecord& chunk);
+  Status AddSegment(const Segment& segment);
+
+  Result<StringPlace> AddString(std::string_view text);
+  // A string that was added before.
+  Result<std::string> ReadString(StringPlace place) const;
+
+  // Writes the file and makes it durable. The counts in `facts` are ignored; `names` is the names
+  // section.
+  Status Commit(const LayerFacts& facts, std::string_view names,
+                const std::vector<std::string>& warnings);
+
+ private:
+  Result<uint32_t> NumberOf(index_format::Section section) const;
+  Status AddWarnings(const std::vector<std::string>& warnings);
+  index_format::Header MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const;
+
+  std::string path_;
+  std::array<Spool, index_format::kSectionCount>
+      sections_;  // kNames stays empty: it is in memory already
+};
+
+}  // namespace lamina

@@ -1,0 +1,213 @@
+#include "index/layer_pass.h"
+
+#include <algorithm>
+#include <exception>
+
+namespace lamina {
+namespace {
+
+constexpr size_t kRawBuffers = 16;
+// A chunk's checkpoint is at the start of the buffer in which it begins, and its compressed range
+// ends with the buffer in which it ends: smaller buffers mean less to decode for nothing, and more
+// snapshots to take.
+constexpr size_t kRawBufferBytes = 128u << 10;
+// All magic numbers are within it.
+constexpr size_t kHeadBytes = 2048;
+constexpr std::chrono::milliseconds kReportEvery(250);
+
+std::string SizeAndDigest(uint64_t size, const Digest& digest) {
+  return std::to_string(size) + " bytes with digest " + digest.ToString();
+}
+
+Digest::Algorithm DiffAlgorithm(const IndexRequest& request) {
+  return request.diff_id.has_value() ? request.diff_id->algorithm() : Digest::Algorithm::kSha256;
+}
+
+}  // namespace
+
+LayerPass::LayerPass(BlobSource& blob, const IndexRequest& request)
+    : blob_(blob),
+      request_(request),
+      blob_hasher_(request.blob_digest.algorithm()),
+      raw_hasher_(DiffAlgorithm(request)),
+      builder_(request),
+      parser_(builder_, request.tar_limits) {}
+
+LayerPass::~LayerPass() { JoinReaders(); }
+
+Status LayerPass::Run() {
+  Status streamed = blob_.Stream(0, [this](ByteSpan bytes) { return TakeCompressed(bytes); });
+  if (streamed.has_value() && decoded_.has_value() && !parse_failed_.load())
+    decoded_ = DecodeRest();
+  JoinReaders();
+  RETURN_IF_ERROR(streamed);
+  if (request_.progress) request_.progress(blob_bytes_);
+  const Digest digest = blob_hasher_.Finish();
+  RETURN_IF_ERROR(CheckBlob(digest));
+  RETURN_IF_ERROR(CheckDecoded(digest));
+  return Commit(digest);
+}
+
+Status LayerPass::TakeCompressed(ByteSpan bytes) {
+  if (request_.cancel != nullptr && request_.cancel->load())
+    return Error{Code::kCancelled, "indexing was cancelled"};
+  blob_bytes_ += bytes.size();
+  if (blob_bytes_ > request_.blob_size)
+    return Error{Code::kCorrupt, "the blob has more than its " +
+                                     SizeAndDigest(request_.blob_size, request_.blob_digest)};
+  blob_hasher_.Update(bytes);
+  if (decoded_.has_value() && !parse_failed_.load(std::memory_order_relaxed))
+    decoded_ = DecodePiece(bytes);
+  ReportProgress();
+  return {};
+}
+
+void LayerPass::ReportProgress() {
+  const auto now = std::chrono::steady_clock::now();
+  if (!request_.progress || now < next_report_) return;
+  next_report_ = now + kReportEvery;
+  request_.progress(blob_bytes_);
+}
+
+Status LayerPass::DecodePiece(ByteSpan bytes) {
+  if (decoder_ != nullptr) return DecodeInto(bytes);
+  head_.insert(head_.end(), bytes.begin(), bytes.end());
+  return head_.size() < kHeadBytes ? Status() : DecodeHead();
+}
+
+Status LayerPass::DecodeHead() {
+  RETURN_IF_ERROR(StartDecoder());
+  RETURN_IF_ERROR(DecodeInto(head_));
+  head_ = {};
+  return {};
+}
+
+Status LayerPass::StartDecoder() {
+  if (!head_.empty()) {
+    ASSIGN_OR_RETURN(compression_, SniffCompression(head_));
+  }
+  decoder_ = StreamDecoder::Create(compression_);
+  // An uncompressed blob's digest is its diff id.
+  hashes_raw_ = compression_ != Compression::kNone ||
+                request_.blob_digest.algorithm() != DiffAlgorithm(request_);
+  StartReaders();
+  return {};
+}
+
+void LayerPass::OpenBuffer() {
+  buffer_ = &ring_->BeginWrite();
+  buffer_->raw_offset = decoder_->raw_offset();
+  buffer_->mark = std::make_shared<BufferMark>();
+  buffer_->mark->snapshot = decoder_->Snapshot();
+}
+
+void LayerPass::PublishBuffer() {
+  buffer_->mark->blob_end = decoder_->blob_offset();
+  buffer_ = nullptr;
+  ring_->EndWrite();
+}
+
+Status LayerPass::DecodeInto(ByteSpan bytes) {
+  while (true) {
+    if (buffer_ == nullptr) OpenBuffer();
+    ASSIGN_OR_RETURN(const size_t got, decoder_->Decode(&bytes, buffer_->space()));
+    buffer_->size += got;
+    // Less than a full buffer means that the decoder has nothing more to give for now.
+    if (!buffer_->space().empty()) return {};
+    PublishBuffer();
+    if (parse_failed_.load(std::memory_order_relaxed)) return {};
+  }
+}
+
+Status LayerPass::DecodeRest() {
+  if (decoder_ == nullptr) RETURN_IF_ERROR(DecodeHead());
+  RETURN_IF_ERROR(DecodeInto({}));
+  RETURN_IF_ERROR(decoder_->Finish());
+  if (buffer_ != nullptr) PublishBuffer();
+  return {};
+}
+
+void LayerPass::StartReaders() {
+  ring_ = std::make_unique<RawRing>(kRawBuffers, kRawBufferBytes, hashes_raw_ ? 2 : 1);
+  readers_.emplace_back([this] { ParseRaw(0); });
+  if (hashes_raw_) readers_.emplace_back([this] { HashRaw(1); });
+}
+
+void LayerPass::JoinReaders() {
+  if (ring_ != nullptr) ring_->Close();
+  for (std::thread& reader : readers_) reader.join();
+  readers_.clear();
+}
+
+void LayerPass::HashRaw(size_t reader) {
+  while (RawBuffer* buffer = ring_->BeginRead(reader)) {
+    raw_hasher_.Update(buffer->bytes());
+    ring_->EndRead(reader);
+  }
+}
+
+void LayerPass::ParseRaw(size_t reader) {
+  Status status;
+  try {
+    status = ParseAll(reader);
+  } catch (const std::exception& failure) {  // memory, and whatever the sink may throw
+    status = Error{Code::kInternal, std::string("indexing failed: ") + failure.what()};
+  }
+  if (status.has_value()) return;
+  parsed_ = std::move(status);
+  parse_failed_.store(true);
+  // The writer must not wait for a reader that has given up.
+  while (ring_->BeginRead(reader) != nullptr) ring_->EndRead(reader);
+}
+
+Status LayerPass::ParseAll(size_t reader) {
+  while (RawBuffer* buffer = ring_->BeginRead(reader)) {
+    RETURN_IF_ERROR(ParseBuffer(*buffer));
+    ring_->EndRead(reader);
+  }
+  return {};
+}
+
+Status LayerPass::ParseBuffer(RawBuffer& buffer) {
+  builder_.SetBuffer(std::move(buffer.mark));
+  return parser_.Feed(buffer.bytes());
+}
+
+Status LayerPass::CheckBlob(const Digest& digest) const {
+  if (blob_bytes_ == request_.blob_size && digest == request_.blob_digest) return {};
+  return Error{Code::kCorrupt,
+               "the blob is not the one of the manifest: " + SizeAndDigest(blob_bytes_, digest) +
+                   " came, not " + SizeAndDigest(request_.blob_size, request_.blob_digest)};
+}
+
+Status LayerPass::CheckDecoded(const Digest& blob_digest) {
+  // Before the decoder's: the parser saw what came before the place where decoding failed.
+  RETURN_IF_ERROR(parsed_);
+  if (!decoded_.has_value()) {
+    Error error = decoded_.error();
+    // Fetching again would bring the same: the blob has its digest.
+    if (error.code == Code::kCorrupt) error.code = Code::kInvalid;
+    return error;
+  }
+  RETURN_IF_ERROR(parser_.Finish());
+  const Digest diff_id = hashes_raw_ ? raw_hasher_.Finish() : blob_digest;
+  if (request_.diff_id.has_value() && diff_id != *request_.diff_id)
+    return Error{Code::kCorrupt, "its content is not the one of the image config: its diff id is " +
+                                     diff_id.ToString() + ", not " + request_.diff_id->ToString()};
+  raw_diff_id_ = diff_id;
+  return {};
+}
+
+Status LayerPass::Commit(const Digest& blob_digest) {
+  if (decoder_->trailing_garbage())
+    builder_.OnWarning("bytes that are no gzip follow the compressed data, ignored");
+  if (blob_bytes_ == 0) builder_.OnWarning("the layer is a blob of 0 bytes");
+  RETURN_IF_ERROR(builder_.Finish());
+  return builder_.Commit(LayerFacts{.blob_digest = blob_digest,
+                                    .diff_id = *raw_diff_id_,
+                                    .blob_size = blob_bytes_,
+                                    .raw_size = decoder_->raw_offset(),
+                                    .compression = compression_});
+}
+
+}  // namespace lamina

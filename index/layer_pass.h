@@ -1,0 +1,87 @@
+#pragma once
+
+// LayerPass: one indexing pass with its threads. The caller's thread reads the blob, hashes it and
+// decodes; a second one hashes the raw stream; a third one parses it, hashes the chunks and feeds
+// the sink. Run() is called once; the threads end before it returns. Whatever goes wrong, the blob
+// is read to its end, so that a blob that is not what its digest says is called corrupt, not
+// invalid.
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/blob_source.h"
+#include "base/digest.h"
+#include "base/result.h"
+#include "index/compression.h"
+#include "index/layer_builder.h"
+#include "index/layer_indexer.h"
+#include "index/raw_ring.h"
+#include "index/tar.h"
+
+namespace lamina {
+
+class LayerPass {
+ public:
+  // Both outlive the pass.
+  LayerPass(BlobSource& blob, const IndexRequest& request);
+  ~LayerPass();
+  LayerPass(const LayerPass&) = delete;
+  LayerPass& operator=(const LayerPass&) = delete;
+
+  Status Run();
+
+ private:
+  Status TakeCompressed(ByteSpan bytes);
+  void ReportProgress();
+  Status DecodePiece(ByteSpan bytes);
+  Status StartDecoder();
+  Status DecodeHead();
+  Status DecodeInto(ByteSpan bytes);
+  Status DecodeRest();
+  void OpenBuffer();
+  void PublishBuffer();
+
+  void StartReaders();
+  void JoinReaders();
+  void HashRaw(size_t reader);
+  void ParseRaw(size_t reader);
+  Status ParseBuffer(RawBuffer& buffer);
+  Status ParseAll(size_t reader);
+
+  Status CheckBlob(const Digest& digest) const;
+  Status CheckDecoded(const Digest& blob_digest);
+  Status Commit(const Digest& blob_digest);
+
+  BlobSource& blob_;
+  const IndexRequest& request_;
+
+  // Of the caller's thread.
+  Hasher blob_hasher_;
+  uint64_t blob_bytes_ = 0;
+  std::chrono::steady_clock::time_point next_report_{};
+  std::vector<uint8_t> head_;  // bytes before the compression is known
+  Compression compression_ = Compression::kNone;
+  std::unique_ptr<StreamDecoder> decoder_;
+  RawBuffer* buffer_ = nullptr;  // being filled
+  Status decoded_;
+
+  std::unique_ptr<RawRing> ring_;
+  std::vector<std::thread> readers_;
+
+  // Of the hashing thread, and of the caller once it has ended.
+  Hasher raw_hasher_;
+  bool hashes_raw_ = false;
+  std::optional<Digest> raw_diff_id_;  // once it is checked
+
+  // Of the parsing thread, and of the caller once it has ended.
+  LayerBuilder builder_;
+  TarParser parser_;
+  Status parsed_;
+  std::atomic<bool> parse_failed_{false};  // no more need to decode
+};
+
+}  // namespace lamina
