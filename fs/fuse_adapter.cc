@@ -1,0 +1,284 @@
+#include "fs/fuse_adapter.h"
+
+#define FUSE_USE_VERSION 312
+#include <fmt/core.h>
+#include <fuse_lowlevel.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <exception>
+
+#include "base/log.h"
+#include "fs/fuse_calls.h"
+
+namespace lamina {
+namespace {
+
+// A call waits for a row, an image and a tree at most; beyond that (all three forgotten meanwhile)
+// it blocks.
+constexpr int kMostRounds = 4;
+
+Error Thrown(const char* what) {
+  return {Code::kInternal, fmt::format("a file operation threw: {}", what)};
+}
+
+}  // namespace
+
+template <typename Op>
+void FuseAdapter::Serve(fuse_req* request, Op op) noexcept {
+  bool parked = false;  // then the request is no longer ours
+  try {
+    CallOf<Op> call(std::move(op));
+    if (call.Try(tree_)) return call.Reply(request);
+    Op kept = call.TakeOp();
+    kept.Keep();
+    auto owned = std::make_unique<CallOf<Op>>(std::move(kept));
+    parked = true;
+    Park(request, std::move(owned));
+  } catch (const std::exception& failure) {
+    LogError(Thrown(failure.what()).message);
+    if (!parked) fuse_reply_err(request, EIO);
+  } catch (...) {
+    LogError(Thrown("something that is no exception").message);
+    if (!parked) fuse_reply_err(request, EIO);
+  }
+}
+
+// --- waiting
+// -----------------------------------------------------------------------------------------
+
+void FuseAdapter::Park(fuse_req* request, std::unique_ptr<FuseCall> call) {
+  auto parked = std::make_shared<Parked>();
+  parked->call = std::move(call);
+  parked->pending = pending_.Park(request);
+  if (parked->pending != nullptr) Wait(parked);
+}
+
+void FuseAdapter::Wait(const ParkedPtr& parked) {
+  try {
+    const NodeWait wait = parked->call->WaitOf(tree_);
+    if (++parked->rounds <= kMostRounds && wait.gate != 0)
+      return JoinGate(wait, parked->call->node(), parked);
+    pool_.Post(wait.pool_key, [self = shared_from_this(), parked] { self->RunBlocking(parked); });
+  } catch (const std::exception& failure) {
+    Fail(parked, Thrown(failure.what()));
+  }
+}
+
+void FuseAdapter::JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& parked) {
+  {
+    MutexLock lock(gates_mutex_);
+    auto& waiting = gates_[wait.gate];
+    waiting.push_back(parked);
+    if (waiting.size() > 1) return;  // the first one's job serves all
+  }
+  pool_.Post(wait.pool_key,
+             [self = shared_from_this(), gate = wait.gate, node] { self->PassGate(gate, node); });
+}
+
+void FuseAdapter::PassGate(NodeId gate, NodeId node) {
+  Status prepared;
+  try {
+    prepared = tree_.Prepare(node);
+  } catch (const std::exception& failure) {
+    prepared = Thrown(failure.what());
+  }
+  std::vector<ParkedPtr> waiting;
+  {
+    MutexLock lock(gates_mutex_);
+    waiting = std::move(gates_[gate]);
+    gates_.erase(gate);
+  }
+  for (const ParkedPtr& parked : waiting) {
+    if (prepared) {
+      Resume(parked);
+    } else {
+      Fail(parked, prepared.error());
+    }
+  }
+}
+
+void FuseAdapter::Resume(const ParkedPtr& parked) {
+  if (parked->pending->claimed()) return parked->pending->Forget();
+  bool done = false;
+  try {
+    done = parked->call->Try(tree_);
+  } catch (const std::exception& failure) {
+    return Fail(parked, Thrown(failure.what()));
+  }
+  if (done) return Reply(parked);
+  Wait(parked);
+}
+
+void FuseAdapter::RunBlocking(const ParkedPtr& parked) {
+  if (parked->pending->claimed()) return parked->pending->Forget();
+  try {
+    parked->call->Do(tree_);
+  } catch (const std::exception& failure) {
+    return Fail(parked, Thrown(failure.what()));
+  }
+  Reply(parked);
+}
+
+void FuseAdapter::Reply(const ParkedPtr& parked) {
+  if (!parked->pending->Claim()) return parked->pending->Forget();
+  parked->call->Reply(parked->pending->request());
+  parked->pending->Answered();
+}
+
+void FuseAdapter::Fail(const ParkedPtr& parked, const Error& error) {
+  if (error.code == Code::kInternal) LogError(error.message);
+  parked->call->Fail(error);
+  Reply(parked);
+}
+
+// --- libfuse's callbacks
+// -----------------------------------------------------------------------------
+
+namespace {
+
+FuseAdapter& AdapterOf(fuse_req_t request) {
+  return *static_cast<FuseAdapter*>(fuse_req_userdata(request));
+}
+
+// How the connection is set up, and why, is in docs/design.md: data never changes, so that nothing
+// is invalidated by itself, symbolic links are kept, and directories always come with attributes.
+void Init(void*, fuse_conn_info* connection) {
+  const auto want = [&](unsigned flag) {
+    if (connection->capable & flag) connection->want |= flag;
+  };
+  want(FUSE_CAP_ASYNC_READ);
+  want(FUSE_CAP_PARALLEL_DIROPS);
+  want(FUSE_CAP_CACHE_SYMLINKS);
+  want(FUSE_CAP_READDIRPLUS);
+  want(FUSE_CAP_EXPORT_SUPPORT);  // ids never change their meaning, so that file handles work
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_AUTO_INVAL_DATA |
+                             FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  connection->max_background = 256;
+  connection->congestion_threshold = 192;
+}
+
+void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  AdapterOf(request).Serve(request, LookupOp(parent, name));
+}
+// Node ids are functions of what they name: there is nothing to count.
+void Forget(fuse_req_t request, fuse_ino_t, uint64_t) { fuse_reply_none(request); }
+void ForgetMany(fuse_req_t request, size_t, fuse_forget_data*) { fuse_reply_none(request); }
+void GetAttr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
+  AdapterOf(request).Serve(request, GetAttrOp(node));
+}
+void ReadLink(fuse_req_t request, fuse_ino_t node) {
+  AdapterOf(request).Serve(request, ReadLinkOp(node));
+}
+void Read(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, fuse_file_info*) {
+  AdapterOf(request).Serve(request, ReadOp(node, size, static_cast<uint64_t>(offset)));
+}
+void ReadDir(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, fuse_file_info*) {
+  AdapterOf(request).Serve(request,
+                           ReadDirectoryOp(node, size, static_cast<uint64_t>(offset), false));
+}
+void ReadDirPlus(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, fuse_file_info*) {
+  AdapterOf(request).Serve(request,
+                           ReadDirectoryOp(node, size, static_cast<uint64_t>(offset), true));
+}
+void Seek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, fuse_file_info*) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) {
+    fuse_reply_err(request, EINVAL);
+  } else if (offset < 0) {
+    fuse_reply_err(request, ENXIO);
+  } else {
+    AdapterOf(request).Serve(request,
+                             SeekOp(node, static_cast<uint64_t>(offset), whence == SEEK_HOLE));
+  }
+}
+void GetXattr(fuse_req_t request, fuse_ino_t node, const char* name, size_t size) {
+  AdapterOf(request).Serve(request, XattrOp(node, name, size));
+}
+void ListXattr(fuse_req_t request, fuse_ino_t node, size_t size) {
+  AdapterOf(request).Serve(request, ListXattrOp(node, size));
+}
+void StatFs(fuse_req_t request, fuse_ino_t node) {
+  const FileSystemFacts facts = AdapterOf(request).tree().Facts(node);
+  struct statvfs out {};
+  out.f_bsize = 4096;
+  out.f_frsize = 4096;
+  out.f_blocks = facts.blocks;
+  out.f_files = facts.files;
+  out.f_namemax = 255;
+  fuse_reply_statfs(request, &out);
+}
+// "No such call" to OPEN and OPENDIR is for ever: the kernel never sends one again, and keeps pages
+// and directories.
+void Open(fuse_req_t request, fuse_ino_t, fuse_file_info*) { fuse_reply_err(request, ENOSYS); }
+
+// The mount is read-only; these are for one that was remounted.
+void RefuseSetAttr(fuse_req_t request, fuse_ino_t, struct stat*, int, fuse_file_info*) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseMknod(fuse_req_t request, fuse_ino_t, const char*, mode_t, dev_t) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseMkdir(fuse_req_t request, fuse_ino_t, const char*, mode_t) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseName(fuse_req_t request, fuse_ino_t, const char*) { fuse_reply_err(request, EROFS); }
+void RefuseSymlink(fuse_req_t request, const char*, fuse_ino_t, const char*) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseRename(fuse_req_t request, fuse_ino_t, const char*, fuse_ino_t, const char*, unsigned) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseLink(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseWrite(fuse_req_t request, fuse_ino_t, const char*, size_t, off_t, fuse_file_info*) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseCreate(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_file_info*) {
+  fuse_reply_err(request, EROFS);
+}
+void RefuseSetXattr(fuse_req_t request, fuse_ino_t, const char*, const char*, size_t, int) {
+  fuse_reply_err(request, EROFS);
+}
+
+fuse_lowlevel_ops MakeOperations() {
+  fuse_lowlevel_ops ops{};
+  ops.init = Init;
+  ops.lookup = Lookup;
+  ops.forget = Forget;
+  ops.forget_multi = ForgetMany;
+  ops.getattr = GetAttr;
+  ops.readlink = ReadLink;
+  ops.open = Open;
+  ops.opendir = Open;
+  ops.read = Read;
+  ops.readdir = ReadDir;
+  ops.readdirplus = ReadDirPlus;
+  ops.lseek = Seek;
+  ops.getxattr = GetXattr;
+  ops.listxattr = ListXattr;
+  ops.statfs = StatFs;
+  ops.setattr = RefuseSetAttr;
+  ops.mknod = RefuseMknod;
+  ops.mkdir = RefuseMkdir;
+  ops.unlink = RefuseName;
+  ops.rmdir = RefuseName;
+  ops.symlink = RefuseSymlink;
+  ops.rename = RefuseRename;
+  ops.link = RefuseLink;
+  ops.write = RefuseWrite;
+  ops.create = RefuseCreate;
+  ops.setxattr = RefuseSetXattr;
+  ops.removexattr = RefuseName;
+  return ops;
+}
+
+}  // namespace
+
+const fuse_lowlevel_ops& FuseAdapter::Operations() {
+  static const fuse_lowlevel_ops kOperations = MakeOperations();
+  return kOperations;
+}
+
+}  // namespace lamina

@@ -1,0 +1,67 @@
+#pragma once
+
+// FuseAdapter: translates libfuse's low-level calls to the Namespace: decode, call, reply. What
+// would wait is parked and answered from the pool, so that a FUSE thread never waits; requests that
+// wait for the same thing share one job. Nothing throws out of it, and each request gets one reply.
+//
+// Any thread. Jobs in the pool keep it alive; the namespace has to outlive the pool's jobs.
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/keyed_pool.h"
+#include "base/mutex.h"
+#include "fs/fuse_counters.h"
+#include "fs/fuse_pending.h"
+#include "fs/namespace.h"
+
+struct fuse_lowlevel_ops;
+
+namespace lamina {
+
+class FuseCall;
+
+class FuseAdapter : public std::enable_shared_from_this<FuseAdapter> {
+ public:
+  FuseAdapter(Namespace& tree, KeyedPool& pool) : tree_(tree), pool_(pool) {}
+
+  // For fuse_session_new, with the adapter as userdata.
+  static const fuse_lowlevel_ops& Operations();
+  FuseCounters& counters() { return counters_; }
+  // What waits is answered EINTR, now and from now on. Returns when no reply is being written by a
+  // job.
+  void StopWaiting() { pending_.Stop(); }
+
+  // Answers the request, at once or from the pool. `Op` is one of fuse_calls.h.
+  template <typename Op>
+  void Serve(fuse_req* request, Op op) noexcept;
+  Namespace& tree() { return tree_; }
+
+ private:
+  // A call that waits, with its request.
+  struct Parked {
+    std::shared_ptr<PendingRequest> pending;
+    std::unique_ptr<FuseCall> call;
+    int rounds = 0;  // how often it has waited
+  };
+  using ParkedPtr = std::shared_ptr<Parked>;
+
+  void Park(fuse_req* request, std::unique_ptr<FuseCall> call);
+  void Wait(const ParkedPtr& parked);
+  void JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& parked);
+  void PassGate(NodeId gate, NodeId node);
+  void Resume(const ParkedPtr& parked);
+  void RunBlocking(const ParkedPtr& parked);
+  static void Reply(const ParkedPtr& parked);
+  static void Fail(const ParkedPtr& parked, const Error& error);
+
+  Namespace& tree_;
+  KeyedPool& pool_;
+  FuseCounters counters_;
+  PendingSet pending_;
+  Mutex gates_mutex_;  // leaf
+  std::unordered_map<NodeId, std::vector<ParkedPtr>> gates_ GUARDED_BY(gates_mutex_);
+};
+
+}  // namespace lamina

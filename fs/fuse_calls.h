@@ -1,0 +1,184 @@
+#pragma once
+
+// One class per kind of request that asks the namespace. Fast() answers without waiting, Slow()
+// blocks, Send() replies. A call lives on the stack while it is answered at once; Keep() makes it
+// own what it points to before it is parked. One thread at a time.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "fs/namespace.h"
+
+struct fuse_req;
+
+namespace lamina {
+
+class FuseCall {
+ public:
+  virtual ~FuseCall() = default;
+  virtual NodeWait WaitOf(const Namespace& tree) const = 0;
+  virtual NodeId node() const = 0;
+  // False: it would wait.
+  virtual bool Try(Namespace& tree) = 0;
+  virtual void Do(Namespace& tree) = 0;
+  virtual void Fail(const Error& error) = 0;
+  // Sends what the last of the above found: one reply, nothing thrown after it.
+  virtual void Reply(fuse_req* request) = 0;
+};
+
+// Sends the errno of an error; `about_names` chooses the table.
+void ReplyError(fuse_req* request, const Error& error, bool about_names);
+
+template <typename Op>
+class CallOf final : public FuseCall {
+ public:
+  explicit CallOf(Op op) : op_(std::move(op)) {}
+  Op&& TakeOp() { return std::move(op_); }
+
+  NodeWait WaitOf(const Namespace& tree) const override {
+    return tree.WaitOf(op_.node, op_.WaitName());
+  }
+  NodeId node() const override { return op_.node; }
+  bool Try(Namespace& tree) override {
+    answer_ = op_.Fast(tree);
+    return answer_.has_value();
+  }
+  void Do(Namespace& tree) override { answer_ = op_.Slow(tree); }
+  void Fail(const Error& error) override { answer_ = error; }
+  void Reply(fuse_req* request) override {
+    if (answer_->has_value()) return op_.Send(request, **answer_);
+    ReplyError(request, answer_->error(), Op::kAboutNames);
+  }
+
+ private:
+  Op op_;
+  Attempt<typename Op::Answer> answer_;
+};
+
+// What all operations share.
+struct FuseOp {
+  NodeId node = 0;
+  std::string_view WaitName() const { return {}; }
+  void Keep() {}
+};
+
+struct LookupOp : FuseOp {
+  using Answer = NodeEntry;
+  static constexpr bool kAboutNames = true;
+  LookupOp(NodeId parent, std::string_view child) : FuseOp{parent}, name(child) {}
+  std::string_view WaitName() const { return kept.empty() ? name : std::string_view(kept); }
+  void Keep() { kept = std::string(name); }
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TryLookup(node, WaitName()); }
+  Result<Answer> Slow(Namespace& tree) { return tree.Lookup(node, WaitName()); }
+  void Send(fuse_req* request, const Answer& answer) const;
+
+  std::string_view name;  // libfuse's, while the call is on the stack
+  std::string kept;
+};
+
+struct GetAttrOp : FuseOp {
+  using Answer = NodeAttributes;
+  static constexpr bool kAboutNames = true;
+  explicit GetAttrOp(NodeId id) : FuseOp{id} {}
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TryGetAttr(node); }
+  Result<Answer> Slow(Namespace& tree) { return tree.GetAttr(node); }
+  void Send(fuse_req* request, const Answer& answer) const;
+};
+
+struct ReadLinkOp : FuseOp {
+  using Answer = std::string;
+  static constexpr bool kAboutNames = true;
+  explicit ReadLinkOp(NodeId id) : FuseOp{id} {}
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TryReadLink(node); }
+  Result<Answer> Slow(Namespace& tree) { return tree.ReadLink(node); }
+  void Send(fuse_req* request, const Answer& answer) const;
+};
+
+// A buffer that is the thread's own while the call is on its stack, and the call's own afterwards.
+class CallBuffer {
+ public:
+  explicit CallBuffer(size_t size) : size_(size) {}
+  void Keep() { kept_.resize(size_); }
+  MutableByteSpan span();
+
+ private:
+  size_t size_;  // bytes
+  std::vector<uint8_t> kept_;
+};
+
+struct ReadOp : FuseOp {
+  using Answer = size_t;
+  static constexpr bool kAboutNames = false;
+  ReadOp(NodeId id, size_t size, uint64_t from) : FuseOp{id}, offset(from), buffer(size) {}
+  void Keep() { buffer.Keep(); }
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TryRead(node, offset, buffer.span()); }
+  Result<Answer> Slow(Namespace& tree) { return tree.Read(node, offset, buffer.span()); }
+  void Send(fuse_req* request, const Answer& count);
+
+  uint64_t offset;  // bytes in the file
+  CallBuffer buffer;
+};
+
+struct ReadDirectoryOp : FuseOp {
+  using Answer = size_t;  // bytes in the buffer
+  static constexpr bool kAboutNames = true;
+  ReadDirectoryOp(NodeId id, size_t size, uint64_t from, bool with_attributes)
+      : FuseOp{id}, cookie(from), plus(with_attributes), buffer(size) {}
+  void Keep() { buffer.Keep(); }
+  Attempt<Answer> Fast(Namespace& tree);
+  Result<Answer> Slow(Namespace& tree);
+  void Send(fuse_req* request, const Answer& count);
+
+  uint64_t cookie;
+  bool plus;  // READDIRPLUS
+  CallBuffer buffer;
+
+ private:
+  bool Add(const DirectoryItem& item, size_t* used);
+};
+
+struct SeekOp : FuseOp {
+  using Answer = std::optional<uint64_t>;
+  static constexpr bool kAboutNames = false;
+  SeekOp(NodeId id, uint64_t from, bool to_hole) : FuseOp{id}, offset(from), hole(to_hole) {}
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TrySeek(node, offset, hole); }
+  Result<Answer> Slow(Namespace& tree) { return tree.Seek(node, offset, hole); }
+  void Send(fuse_req* request, const Answer& answer) const;
+
+  uint64_t offset;
+  bool hole;
+};
+
+struct XattrOp : FuseOp {
+  using Answer = std::optional<std::string>;
+  static constexpr bool kAboutNames = false;
+  XattrOp(NodeId id, std::string_view attribute, size_t space)
+      : FuseOp{id}, name(attribute), size(space) {}
+  void Keep() { kept = std::string(name); }
+  std::string_view Name() const { return kept.empty() ? name : std::string_view(kept); }
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TryXattr(node, Name()); }
+  Result<Answer> Slow(Namespace& tree) { return tree.Xattr(node, Name()); }
+  void Send(fuse_req* request, const Answer& answer) const;
+
+  std::string_view name;  // libfuse's, while the call is on the stack
+  std::string kept;
+  size_t size;  // bytes that the caller has room for; 0 asks for the length
+};
+
+struct ListXattrOp : FuseOp {
+  using Answer = std::string;
+  static constexpr bool kAboutNames = false;
+  ListXattrOp(NodeId id, size_t space) : FuseOp{id}, size(space) {}
+  Attempt<Answer> Fast(Namespace& tree) { return tree.TryListXattr(node); }
+  Result<Answer> Slow(Namespace& tree) { return tree.ListXattr(node); }
+  void Send(fuse_req* request, const Answer& answer) const;
+
+  size_t size;  // as in XattrOp
+};
+
+}  // namespace lamina

@@ -1,0 +1,212 @@
+// Rows to keys, open images and open trees; what a request waits for.
+
+#include <fmt/core.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "fs/namespace.h"
+
+namespace lamina {
+namespace {
+
+// For work that asks SQLite alone.
+constexpr const char* kNamesKey = "names";
+
+// "repo@digest" or "repo@digest#layer"
+struct ImageKey {
+  std::string repository;
+  Digest digest;
+  std::optional<uint32_t> layer;
+};
+
+std::string KeyOfImage(const std::string& repository, const Digest& digest) {
+  return repository + "@" + digest.ToString();
+}
+
+Result<ImageKey> ParseImageKey(const std::string& key) {
+  const Error broken{Code::kCorrupt, Quote(key) + " is not the key of an image"};
+  const size_t at = key.find('@');
+  if (at == std::string::npos) return broken;
+  const size_t hash = key.find('#', at);
+  auto digest = Digest::Parse(
+      std::string_view(key).substr(at + 1, hash == std::string::npos ? hash : hash - at - 1));
+  if (!digest) return broken;
+  ImageKey parsed{key.substr(0, at), *digest, std::nullopt};
+  if (hash != std::string::npos) {
+    const std::string number = key.substr(hash + 1);
+    if (number.empty() || number.size() > 6 ||
+        number.find_first_not_of("0123456789") != std::string::npos)
+      return broken;
+    parsed.layer = static_cast<uint32_t>(std::stoul(number));
+  }
+  return parsed;
+}
+
+std::shared_ptr<MountedTree> OpenedTreeOf(const Image& image,
+                                          const std::optional<uint32_t>& layer) {
+  return layer ? image.OpenedLayerTree(*layer) : image.OpenedTree();
+}
+
+std::shared_ptr<const ImageRow> MakeRow(uint32_t image_row, std::optional<uint32_t> layer,
+                                        std::shared_ptr<Image> image,
+                                        std::shared_ptr<MountedTree> tree) {
+  auto row = std::make_shared<ImageRow>();
+  row->image_row = image_row;
+  row->layer = layer;
+  row->image = std::move(image);
+  row->tree = std::move(tree);
+  return row;
+}
+
+}  // namespace
+
+Attempt<Namespace::KeyPtr> Namespace::NameKey(uint32_t row, bool may_wait) {
+  if (auto key = names_.KnownKey(row)) return key;
+  if (!may_wait) return std::nullopt;
+  return names_.Key(row);
+}
+
+Attempt<Namespace::ImageRowPtr> Namespace::OpenRow(uint32_t row, bool may_wait) {
+  if (auto found = images_.Find(row)) return found;
+  if (!may_wait) return std::nullopt;
+  const auto key = image_keys_.Key(row);
+  if (!key) return key.error();
+  return OpenImageKey(row, **key);
+}
+
+Result<Namespace::ImageRowPtr> Namespace::OpenImageKey(uint32_t row, const std::string& key) {
+  ASSIGN_OR_RETURN(const ImageKey parsed, ParseImageKey(key));
+  auto image = catalog_.OpenImage(parsed.repository, parsed.digest);
+  if (!image) {
+    // That a name is not there is an answer, not a fault.
+    if (image.error().code != Code::kNotFound)
+      LogWarning(fmt::format("{}: {}", key, image.error().message));
+    return image.error();
+  }
+  if (parsed.layer && *parsed.layer >= (*image)->layer_count())
+    return Error{Code::kNotFound, fmt::format("{} has no such layer", key)};
+  uint32_t image_row = row;
+  if (parsed.layer) {
+    ASSIGN_OR_RETURN(image_row, image_keys_.Row(KeyOfImage(parsed.repository, parsed.digest)));
+  }
+  ImageRowPtr opened =
+      MakeRow(image_row, parsed.layer, *image, OpenedTreeOf(**image, parsed.layer));
+  images_.Put(row, opened);
+  return opened;
+}
+
+Attempt<Namespace::ImageRowPtr> Namespace::TreeRow(uint32_t row, bool may_wait) {
+  ATTEMPT(ImageRowPtr found, OpenRow(row, may_wait));
+  if (found->tree != nullptr) return found;
+  if (auto tree = OpenedTreeOf(*found->image, found->layer)) {
+    found = MakeRow(found->image_row, found->layer, found->image, std::move(tree));
+    images_.Put(row, found);
+    return found;
+  }
+  if (!may_wait) return std::nullopt;
+  return OpenTree(row, found);
+}
+
+Result<Namespace::ImageRowPtr> Namespace::OpenTree(uint32_t row, const ImageRowPtr& image) {
+  auto tree =
+      image->layer ? image->image->EnsureLayerTree(*image->layer) : image->image->EnsureTree();
+  if (!tree) {
+    Error error = std::move(tree).error();
+    const ImageDocuments& documents = image->image->documents();
+    LogError(
+        fmt::format("{}: {}", KeyOfImage(documents.repository, documents.digest), error.message));
+    image->image->SetLastError(error);
+    // The image is there; that a part of it is missing must not read as "no such file".
+    if (error.code == Code::kNotFound) error.code = Code::kIo;
+    return error;
+  }
+  ImageRowPtr opened = MakeRow(image->image_row, image->layer, image->image, *std::move(tree));
+  images_.Put(row, opened);
+  return opened;
+}
+
+Attempt<uint32_t> Namespace::RowOfImage(const std::string& repository, const Digest& digest,
+                                        bool may_wait) {
+  const std::string key = KeyOfImage(repository, digest);
+  if (const auto known = image_keys_.KnownRow(key)) {
+    if (images_.Find(*known) != nullptr) return *known;
+    if (auto image = catalog_.OpenedImage(repository, digest)) {
+      images_.Put(*known, MakeRow(*known, std::nullopt, image, image->OpenedTree()));
+      return *known;
+    }
+  }
+  if (!may_wait) return std::nullopt;
+  auto image = catalog_.OpenImage(repository, digest);
+  if (!image) {
+    if (image.error().code != Code::kNotFound)
+      LogWarning(fmt::format("{}: {}", key, image.error().message));
+    return image.error();
+  }
+  const auto row = image_keys_.Row(key);
+  if (!row) return row.error();
+  images_.Put(*row, MakeRow(*row, std::nullopt, *image, (*image)->OpenedTree()));
+  return *row;
+}
+
+Attempt<uint32_t> Namespace::RowOfLayer(const ImageRow& image, uint32_t layer, bool may_wait) {
+  const ImageDocuments& documents = image.image->documents();
+  const std::string key =
+      fmt::format("{}#{}", KeyOfImage(documents.repository, documents.digest), layer);
+  auto row = image_keys_.KnownRow(key);
+  if (!row) {
+    if (!may_wait) return std::nullopt;
+    const auto made = image_keys_.Row(key);
+    if (!made) return made.error();
+    row = *made;
+  }
+  if (images_.Find(*row) == nullptr)
+    images_.Put(*row,
+                MakeRow(image.image_row, layer, image.image, image.image->OpenedLayerTree(layer)));
+  return *row;
+}
+
+NodeWait Namespace::WaitOf(NodeId node, std::string_view name) const {
+  const auto parts = SplitNode(node);
+  if (!parts || parts->kind == NodeClass::kSelf) return {kNamesKey, 0};
+  if (parts->kind == NodeClass::kFixed) {
+    if (name.empty()) return {kNamesKey, 0};
+    return {Catalog::PoolKey(RegistryOfFolder(name).value_or(std::string(name))), 0};
+  }
+  if (parts->kind == NodeClass::kDirectory || parts->kind == NodeClass::kLink) {
+    const auto key = names_.KnownKey(parts->row);
+    if (key == nullptr) return {kNamesKey, node};
+    return {parts->kind == NodeClass::kLink ? kNamesKey : Catalog::PoolKey(RegistryOf(*key)), 0};
+  }
+  const NodeId gate = TreeNode(parts->row, 0);
+  if (const auto row = images_.Find(parts->row)) {
+    // Indexing takes long: it has a lane of its own beside the reads of the same registry.
+    if (parts->kind == NodeClass::kTree && row->tree == nullptr)
+      return {row->image->pool_key() + " trees", gate};
+    return {row->image->pool_key(), 0};
+  }
+  const auto key = image_keys_.KnownKey(parts->row);
+  if (key == nullptr) return {kNamesKey, gate};
+  return {Catalog::PoolKey(RegistryOf(*key)), gate};
+}
+
+Status Namespace::Prepare(NodeId node) {
+  const auto parts = SplitNode(node);
+  if (!parts) return {};
+  if (parts->kind == NodeClass::kDirectory || parts->kind == NodeClass::kLink) {
+    RETURN_IF_ERROR(names_.Key(parts->row));
+    return {};
+  }
+  if (const auto row = images_.Find(parts->row)) {
+    if (parts->kind != NodeClass::kTree || row->tree != nullptr) return {};
+    RETURN_IF_ERROR(OpenTree(parts->row, row));
+    return {};
+  }
+  if (const auto key = image_keys_.KnownKey(parts->row)) {
+    RETURN_IF_ERROR(OpenImageKey(parts->row, *key));
+    return {};
+  }
+  RETURN_IF_ERROR(image_keys_.Key(parts->row));
+  return {};
+}
+
+}  // namespace lamina
