@@ -62,6 +62,11 @@ class TarLayer:
         self._tar.addfile(self._info(name, tarfile.FIFOTYPE, mode, **more))
         return self
 
+    def offset(self):
+        """Where the next entry begins; everything before is in the file."""
+        self._tar.fileobj.flush()
+        return self._tar.offset
+
     def whiteout(self, name):
         folder, _, base = name.rpartition("/")
         return self.file((folder + "/" if folder else "") + ".wh." + base)
