@@ -1,0 +1,136 @@
+// The chunk cache when its files rot, are cut short or deleted, or belong to another layout.
+
+#include <filesystem>
+#include <functional>
+
+#include "tests/unit/fetch/chunk_cache_fixture.h"
+
+namespace lamina {
+namespace {
+
+constexpr uint64_t kChunk = 16 * 4096;  // of the fixture's owner
+
+using ChunkCacheDamageTest = ChunkCacheFixture;
+
+TEST_F(ChunkCacheDamageTest, RotOnDiskIsFoundOnEntryAndHealed) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  FlipByte(Path(".data"), kChunk + 5);          // in data
+  FlipByte(Path(".data"), 4 * kChunk + 12300);  // in a hole
+  Open();
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(counters_->rotten.load(), 2u);
+  EXPECT_EQ(owner_->produced(1), 2u);
+  EXPECT_EQ(owner_->produced(4), 2u);
+  EXPECT_EQ(owner_->begun(), 10u);
+  Open();
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(counters_->rotten.load(), 2u);
+  EXPECT_LE(cache_->usage().disk_bytes, (96u + 4) * 4096);
+}
+
+TEST_F(ChunkCacheDamageTest, RotWithoutTheRegistryFailsThatRangeOnly) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  FlipByte(Path(".data"), kChunk);
+  Open();
+  owner_->failing = true;
+  EXPECT_TRUE(ReadsRight(0, kChunk));
+  std::vector<uint8_t> out(1);
+  EXPECT_FALSE(cache_->Read(kChunk, out, Soon()));
+  EXPECT_TRUE(ReadsRight(2 * kChunk, kChunk));
+  EXPECT_EQ(cache_->usage().chunks_present, 7u);
+}
+
+TEST_F(ChunkCacheDamageTest, FilesOfAnotherLayoutAreDropped) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  OpenWith(std::make_shared<FakeChunkOwner>(16, 8));  // as long, other chunks
+  EXPECT_EQ(cache_->usage().chunks_present, 0u);
+  EXPECT_TRUE(AllReadsRight());
+  OpenWith(std::make_shared<FakeChunkOwner>(16, 4));  // as many, shorter
+  EXPECT_EQ(cache_->usage().chunks_present, 0u);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+}
+
+TEST_F(ChunkCacheDamageTest, DamagedMapHeaderDropsThePair) {
+  for (uint64_t at : {0u, 8u, 12u, 16u, 24u}) {
+    Open();
+    ASSERT_TRUE(AllReadsRight());
+    FlipByte(Path(".map"), at);
+    Open();
+    EXPECT_EQ(cache_->usage().chunks_present, 0u) << at;
+    EXPECT_EQ(DiskBytes(Path(".data")), 0u) << at;
+  }
+}
+
+TEST_F(ChunkCacheDamageTest, EitherFileMayBeMissingOrTruncatedWhileClosed) {
+  using Damage = std::function<void()>;
+  const std::vector<Damage> damages = {
+      [this] { std::filesystem::remove(Path(".data")); },
+      [this] { std::filesystem::remove(Path(".map")); },
+      [this] { std::filesystem::resize_file(Path(".data"), 100); },
+      [this] { std::filesystem::resize_file(Path(".map"), 33); },
+      [this] { std::filesystem::resize_file(Path(".map"), 0); },
+  };
+  for (const Damage& damage : damages) {
+    Open();
+    ASSERT_TRUE(AllReadsRight());
+    cache_.reset();
+    damage();
+    Open();
+    EXPECT_EQ(cache_->usage().chunks_present, 0u);
+    EXPECT_TRUE(AllReadsRight());
+  }
+}
+
+TEST_F(ChunkCacheDamageTest, DeletedFilesStayReadableWhileOpen) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  std::filesystem::remove(Path(".data"));
+  std::filesystem::remove(Path(".map"));
+  EXPECT_TRUE(ReadsReadyRight(0, owner_->flat_size()));
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), 8u);
+}
+
+TEST_F(ChunkCacheDamageTest, TruncatedDataFileIsAnErrorForPeeksAndRepairedByRead) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  std::filesystem::resize_file(Path(".data"), 2 * kChunk);
+  std::vector<uint8_t> out(kChunk);
+  const Status peek = cache_->ReadReady(5 * kChunk, out);
+  ASSERT_FALSE(peek);
+  EXPECT_EQ(peek.error().code, Code::kIo);
+  EXPECT_TRUE(ReadsRight(5 * kChunk, kChunk));
+  // What was beyond the cut and not read yet must not show as zeros now that the file is long
+  // again.
+  EXPECT_FALSE(cache_->Ready(3 * kChunk, 1));
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_TRUE(ReadsReadyRight(0, owner_->flat_size()));
+  EXPECT_EQ(owner_->begun(), 8u + 6u);
+  EXPECT_EQ(std::filesystem::file_size(Path(".data")), owner_->flat_size());
+}
+
+TEST_F(ChunkCacheDamageTest, MissAfterTruncationDoesNotGrowTheFileOverLostChunks) {
+  Open();
+  ASSERT_TRUE(ReadsRight(0, 7 * kChunk));
+  std::filesystem::resize_file(Path(".data"), 0);
+  ASSERT_TRUE(ReadsRight(7 * kChunk, kChunk));  // writes at the very end
+  std::vector<uint8_t> out(kChunk);
+  EXPECT_FALSE(cache_->ReadReady(0, out));
+  EXPECT_TRUE(AllReadsRight());
+}
+
+TEST_F(ChunkCacheDamageTest, TruncatedMapCostsRefetchesAtMost) {
+  Open();
+  ASSERT_TRUE(ReadsRight(0, kChunk));
+  std::filesystem::resize_file(Path(".map"), 0);
+  EXPECT_TRUE(AllReadsRight());
+  Open();
+  EXPECT_TRUE(AllReadsRight());
+}
+
+}  // namespace
+}  // namespace lamina
