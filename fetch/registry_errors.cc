@@ -53,6 +53,11 @@ Meaning MeaningOf(int status, std::string_view registry_code) {
   return MeaningOf(status);
 }
 
+// Go's and nginx's words to plain HTTP on a port for TLS.
+bool IsTlsPort(const HttpResponse& response) {
+  return response.status == 400 && response.error_body.find(" HTTPS ") != std::string::npos;
+}
+
 // The part of an Authorization value that is secret.
 std::string_view SecretOf(std::string_view authorization) {
   const size_t blank = authorization.find(' ');
@@ -62,6 +67,8 @@ std::string_view SecretOf(std::string_view authorization) {
 }  // namespace
 
 Error ErrorOfStatus(const HttpResponse& response, std::string_view secret) {
+  if (IsTlsPort(response))
+    return {Code::kInvalid, "it speaks TLS there, not plain HTTP: its CA has to be named"};
   const RegistryErrorBody body = ParseErrorBody(response.error_body);
   const Meaning meaning = MeaningOf(response.status, body.code);
   const std::string_view hidden = SecretOf(secret);

@@ -337,6 +337,21 @@ TEST(RegistryAuthTest, OtherSchemesAreUnsupportedAndNoneIsDenied) {
   }
 }
 
+TEST(RegistryAuthTest, ARedirectWithinTheRegistryKeepsTheToken) {
+  TokenServer tokens;
+  FakeRegistry fake([&](const FakeRequest& request) {
+    FakeResponse response = tokens(request);
+    const bool at_start = request.path().starts_with("/v2/team/app/blobs/");
+    return at_start && response.status != 401 ? RedirectTo("/moved") : response;
+  });
+  std::string out;
+  const Status status = ReadInto(*fake.Blob(tokens.blob), 5, 10, &out);
+  ASSERT_TRUE(status.has_value()) << Stringify(status);
+  EXPECT_EQ(out, tokens.blob.substr(5, 10));
+  EXPECT_EQ(fake.server.requests().back().target, "/moved");
+  EXPECT_EQ(fake.server.requests().back().Header("authorization"), "Bearer t1");
+}
+
 TEST(RegistryAuthTest, TheTargetOfARedirectNeverSeesTheToken) {
   TokenServer tokens;
   HttpServer* home = nullptr;

@@ -280,6 +280,27 @@ TEST(RegistryTest, RedirectsToBadPlacesAreNotFollowed) {
   }
 }
 
+// Sets http_proxy for as long as it lives.
+class ProxyInEnvironment {
+ public:
+  explicit ProxyInEnvironment(const std::string& url) { ::setenv("http_proxy", url.c_str(), 1); }
+  ~ProxyInEnvironment() { ::unsetenv("http_proxy"); }
+};
+
+TEST(RegistryTest, TheProxyOfTheEnvironmentIsUsedButNotForLoopback) {
+  HttpServer proxy([](const FakeRequest&) { return Bytes("{}"); });
+  FakeRegistry fake([](const FakeRequest&) { return Bytes("{}"); });
+  const ProxyInEnvironment environment(proxy.url());
+  EXPECT_TRUE(fake.registry->Ping(Soon()).has_value());
+  EXPECT_EQ(proxy.requests().size(), 0u);
+  EXPECT_EQ(fake.server.requests().size(), 1u);
+  RegistryOptions options = ShortTimeouts();
+  options.insecure = true;
+  EXPECT_TRUE(Registry::Create("registry.invalid", options)->Ping(Soon()).has_value());
+  ASSERT_EQ(proxy.requests().size(), 1u);
+  EXPECT_EQ(proxy.requests().at(0).target, "http://registry.invalid/v2/");
+}
+
 TEST(RegistryTest, ListsTheTagsOfAllPagesSorted) {
   HttpServer* server = nullptr;
   FakeRegistry fake([&](const FakeRequest& request) {
