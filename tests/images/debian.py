@@ -11,6 +11,7 @@ Layers, bottom first:
   6 links     hard links to files of lower layers (Python); the one layer that overlayfs cannot express
 """
 
+import datetime
 import glob
 import json
 import os
@@ -20,11 +21,12 @@ import subprocess
 
 from . import extract
 from .layers import TarLayer
-from .oci import Layer, Layout
+from .oci import CREATED, Layer, Layout
 
 GIB = 1 << 30
 NOT_UTF8 = b"odd/latin1-\xe9\xff\x01name"
 LONGEST = "n" * 255
+IMPLICIT = ("opt/implicit/deep", "opt/implicit")  # folders without an entry in any layer
 KINDS = ("gzip", "gzip-members", "zstd", "zstd-frames")
 # The same capability as setcap cap_net_bind_service=ep writes, revision 2.
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
@@ -182,6 +184,7 @@ def _links_layer(raw, _folder):
         layer.directory("opt/joined", mtime="1500000001.5")
         layer.hardlink("opt/joined/first-again", "opt/links/a/b/first")
         layer.hardlink("opt/joined/empty-again", "odd/empty")
+        layer.directory("opt", mtime="1500000002.25")  # last, since umoci does not give a folder its time back
 
 
 def _umoci_layers(work, raws):
@@ -225,7 +228,23 @@ def make(folder):
     stackable = raws[:3] + [raws[3] + ".gnu"] + raws[4:6]
     layout.tag(layout.put_image([Layer(raw) for raw in stackable]), "stackable")
     _run("umoci", "unpack", "--image", layout.path + ":gzip", folder + "/umoci")
-    # umoci writes holes as zeros: the same bytes, but 2 GiB of disk.
-    _run("fallocate", "--dig-holes", folder + "/umoci/rootfs/odd/sparse-2g")
+    _finish_reference(folder + "/umoci/rootfs")
     extract.layers(stackable, folder + "/layers")
+    _set_implicit_times(folder + "/layers/5")
     shutil.rmtree(work)
+
+
+def _finish_reference(root):
+    # umoci writes holes as zeros: the same bytes, but 2 GiB of disk.
+    sparse = root + "/odd/sparse-2g"
+    before = os.lstat(sparse).st_mtime_ns
+    _run("fallocate", "--dig-holes", sparse)
+    os.utime(sparse, ns=(before, before))
+    _set_implicit_times(root)
+
+
+def _set_implicit_times(root):
+    """Unpackers leave the present time on folders that no layer has an entry for; lamina has the image's own."""
+    created = int(datetime.datetime.fromisoformat(CREATED).timestamp())
+    for name in IMPLICIT:
+        os.utime(f"{root}/{name}", (created, created))
