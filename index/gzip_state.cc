@@ -75,7 +75,10 @@ uint32_t WindowStart(const inflate_state& state) {
 StoredFields FieldsOf(const inflate_state& state) {
   const uint32_t start = WindowStart(state);
   StoredFields fields{};
-  fields.read_in = state.read_in;
+  // ISA-L leaves the first bits of the next byte above the valid ones; resuming, it reads that byte
+  // again.
+  const uint64_t above = state.read_in_length < 64 ? ~uint64_t{0} << state.read_in_length : 0;
+  fields.read_in = state.read_in & ~above;
   fields.read_in_length = static_cast<uint32_t>(state.read_in_length);
   fields.block_state = state.block_state;
   fields.bfinal = state.bfinal;
