@@ -167,6 +167,8 @@ Status FuseSession::Connect() {
   return {};
 }
 
+std::string FuseSession::LibraryVersion() { return ::fuse_pkgversion(); }
+
 FuseSession::~FuseSession() {
   tree_.SetMetricsSource({});
   adapter_->StopWaiting();
@@ -208,6 +210,8 @@ int FuseSession::Loop() {
   fuse_loop_cfg_destroy(config);
   return failed;
 }
+
+std::string FuseSession::LibraryVersion() { return fuse_pkgversion(); }
 
 void FuseSession::Stop() { stop_->Wake(); }
 

@@ -41,6 +41,8 @@ class FuseSession {
  public:
   static Result<std::unique_ptr<FuseSession>> Mount(Namespace& tree, KeyedPool& pool,
                                                     MountOptions options);
+  // The libfuse that is loaded: "3.14.0".
+  static std::string LibraryVersion();
   // Unmounts where Run() has not.
   ~FuseSession();
 
@@ -48,6 +50,7 @@ class FuseSession {
   Status Run();
   void Stop();
 
+  static std::string LibraryVersion();  // of libfuse
   const std::string& mountpoint() const { return options_.mountpoint; }
   // Messages of the kernel by kind, exact.
   std::vector<std::pair<std::string, uint64_t>> counters() const;
