@@ -211,8 +211,6 @@ int FuseSession::Loop() {
   return failed;
 }
 
-std::string FuseSession::LibraryVersion() { return fuse_pkgversion(); }
-
 void FuseSession::Stop() { stop_->Wake(); }
 
 // Ends things in the one order that cannot hang: the thread that invalidates may sit in the kernel

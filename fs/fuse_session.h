@@ -50,7 +50,6 @@ class FuseSession {
   Status Run();
   void Stop();
 
-  static std::string LibraryVersion();  // of libfuse
   const std::string& mountpoint() const { return options_.mountpoint; }
   // Messages of the kernel by kind, exact.
   std::vector<std::pair<std::string, uint64_t>> counters() const;
