@@ -1,0 +1,182 @@
+"""Registries that are down, blobs that are wrong: an honest errno, the reason in words, and nobody else is hurt."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+from images import small
+from images.oci import Layout
+
+from mount.fetch_test import FetchCase
+from mount.harness import read, wait_until
+
+# What a user may be told of data that cannot be had, and of names that cannot be asked for.
+DATA_ERRORS = {errno.EIO}
+NAME_ERRORS = {errno.ETIMEDOUT, errno.EACCES, errno.EIO}
+PATIENCE = 120  # seconds after which a test calls it hung; the bound itself is 30 s
+
+
+class FailureCase(FetchCase):
+    def setUp(self):
+        super().setUp()
+        self.layout = Layout(self.folder + "/layout")
+        self.data = {f"data/{n:03}": os.urandom(8192) for n in range(400)}
+        descriptor = small.make(self.layout, "bad", self.data)
+        (self.blob,) = small.layer_digests(self.layout, descriptor)
+        self.digest = descriptor["digest"]
+        self.server.push(self.layout.path, "bad", "app")
+        good = Layout(self.folder + "/good")
+        small.make(good, "v1", {"file": b"unharmed\n"})
+        self.daemon = self.lamina("--tag-ttl", "600")
+        self.daemon.command("add", f"oci:{good.path}", "--as", "good")
+        self.image = self.image_path("app", "bad")
+        # The documents are known before anything fails.
+        self.assertEqual(os.readlink(self.image), self.digest.replace(":", "-"))
+
+    def attempt(self, code, *arguments):
+        """Runs Python code in a process of its own that is waited for with a bound; its errno or 0."""
+        script = ("import os, sys\ntry:\n    " + code + "\nexcept OSError as problem:\n    sys.exit(problem.errno)\n")
+        done = subprocess.run([sys.executable, "-c", script, *arguments], timeout=PATIENCE, check=False,
+                              stdout=subprocess.DEVNULL)
+        return done.returncode
+
+    def listing_errno(self):
+        return self.attempt("os.listdir(sys.argv[1])", self.image + "/rootfs")
+
+    def reading_errno(self, name):
+        return self.attempt("open(sys.argv[1], 'rb').read()", f"{self.image}/rootfs/{name}")
+
+    def assert_others_are_well(self):
+        """[S16] [S25]"""
+        self.assertEqual(read(self.daemon.path("localhost/good/v1/rootfs/file")), b"unharmed\n")
+
+    def last_error(self):
+        """[S24] The reason stands in status.json and in the log."""
+        error = json.loads(read(self.image + "/status.json"))["last_error"]
+        self.assertIsNotNone(error)
+        self.assertIn(self.blob[:20], json.dumps(error) + self.daemon.log())
+        self.assertTrue(read(self.daemon.path(".lamina/log")))
+        return json.dumps(error)
+
+    def assert_heals(self):
+        """[S26] A failure is not remembered."""
+        self.proxy.heal()
+        for name, data in list(self.data.items())[::50]:
+            self.assertEqual(read(f"{self.image}/rootfs/{name}"), data)
+
+
+class FirstAccessFailureTest(FailureCase):
+    def fail_and_heal(self, **fault):
+        self.proxy.fail(self.blob, **fault)
+        self.assertIn(self.listing_errno(), DATA_ERRORS)
+        self.assert_others_are_well()
+        error = self.last_error()
+        self.assert_heals()
+        return error
+
+    def test_a_blob_with_a_wrong_byte_shows_none_of_its_names(self):
+        """[S17]"""
+        self.fail_and_heal(corrupt=True)
+
+    def test_a_truncated_blob_shows_none_of_its_names(self):
+        """[S17]"""
+        self.fail_and_heal(truncate=True)
+
+    def test_a_registry_that_fails_for_a_blob_gives_eio_and_says_500(self):
+        self.assertIn("500", self.fail_and_heal(status=500))
+
+    def test_a_blob_that_is_gone_gives_eio_and_says_404(self):
+        self.assertIn("404", self.fail_and_heal(status=404))
+
+    def test_a_registry_that_closes_its_connections_gives_eio(self):
+        self.fail_and_heal(refuse=True)
+
+    def test_a_registry_that_stalls_gives_eio_within_the_bound(self):
+        """[S23]"""
+        self.fail_and_heal(hang=True, stop_after=100_000)
+
+
+class ReadFailureTest(FailureCase):
+    """The image is indexed and its cache empty: single ranges fail."""
+
+    def setUp(self):
+        super().setUp()
+        os.listdir(self.image + "/rootfs")
+        self.daemon.clear_cache()
+
+    def fail_and_heal(self, **fault):
+        self.proxy.fail(self.blob, **fault)
+        self.assertIn(self.reading_errno("data/123"), DATA_ERRORS)
+        self.assertEqual(self.listing_errno(), 0)
+        self.assert_others_are_well()
+        self.last_error()
+        self.assert_heals()
+
+    def test_a_range_with_a_wrong_byte_is_an_error_and_no_data(self):
+        """[S20] [S23]"""
+        self.fail_and_heal(corrupt=True)
+
+    def test_a_truncated_range_is_an_error(self):
+        self.fail_and_heal(truncate=True)
+
+    def test_a_registry_that_fails_is_an_error(self):
+        self.fail_and_heal(status=500)
+
+    def test_a_registry_that_hangs_is_an_error_within_the_bound(self):
+        """[S23]"""
+        self.fail_and_heal(hang=True)
+
+    def test_what_is_cached_stays_readable_while_the_registry_is_away(self):
+        self.assertEqual(read(self.image + "/rootfs/data/000"), self.data["data/000"])
+        self.proxy.fail("", refuse=True)
+        self.assertEqual(read(self.image + "/rootfs/data/000"), self.data["data/000"])
+        self.assertIn(self.reading_errno("data/399"), DATA_ERRORS)
+
+    def test_a_waiting_reader_can_be_interrupted(self):
+        """[S27]"""
+        fault = self.proxy.fail(self.blob, hang=True)
+        reader = subprocess.Popen(["cat", self.image + "/rootfs/data/200"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+        wait_until(lambda: self.proxy.gets(self.blob), "the read to reach the registry")
+        reader.terminate()
+        # Far less than the bound of a read; a process that cannot be interrupted would wait for all of it.
+        reader.wait(20)
+        fault.removed.set()
+
+
+class RegistryDownTest(FailureCase):
+    def test_a_name_that_cannot_be_asked_for_is_no_enoent(self):
+        """[S23]"""
+        self.proxy.fail("", refuse=True)
+        path = self.image_path("unknown/repository", "v1")
+        self.assertIn(self.attempt("os.stat(sys.argv[1])", path), NAME_ERRORS)
+        self.assert_others_are_well()
+
+    def test_a_registry_that_hangs_delays_nobody_else(self):
+        """[S25]"""
+        self.proxy.fail("", hang=True)
+        waiting = [subprocess.Popen(["stat", self.image_path(f"unknown/{n}", "v1")], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL) for n in range(20)]
+        wait_until(lambda: self.proxy.records("unknown"), "the registry to be asked")
+        self.assert_others_are_well()
+        os.listdir(self.daemon.mountpoint)
+        self.assertTrue(any(process.poll() is None for process in waiting), "nobody waited, so nothing was shown")
+        self.proxy.heal()
+        for process in waiting:
+            process.wait(PATIENCE)
+
+    def test_a_malformed_layer_fails_its_image_alone_and_says_which_entry(self):
+        """[S16]"""
+        raw = self.folder + "/malformed.tar"
+        from images.layers import TarLayer  # pylint: disable=import-outside-toplevel
+        from images.oci import Layer  # pylint: disable=import-outside-toplevel
+        with TarLayer(raw) as layer:
+            layer.file("fine", b"x").hardlink("etc/broken", "not/there")
+        self.layout.tag(self.layout.put_image([Layer(raw)]), "malformed")
+        self.server.push(self.layout.path, "malformed", "app")
+        image = self.image_path("app", "malformed")
+        self.assertIn(self.attempt("os.listdir(sys.argv[1])", image + "/rootfs"), DATA_ERRORS)
+        self.assertIn("etc/broken", read(image + "/status.json").decode())
+        self.assert_others_are_well()

@@ -1,0 +1,308 @@
+"""The names that users see: tags, digests, canonical paths, documents, platforms; and what the kernel is told of them."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+
+from images import small
+from images.oci import Layout
+
+from mount.harness import MountCase, canonical_host, path_name, read, run, wait_until
+
+
+class LocalNamesTest(MountCase):
+    def setUp(self):
+        super().setUp()
+        self.layout = Layout(self.folder + "/layout")
+        self.descriptor = small.make(self.layout, "v1", {"etc/one": b"1\n"}, {"etc/two": b"2\n"})
+        self.daemon = self.lamina()
+        self.daemon.command("add", f"oci:{self.layout.path}", "--as", "team/app")
+        self.repository = self.daemon.path("localhost/team/app")
+        self.image = f"{self.repository}/{path_name(self.descriptor['digest'])}"
+
+    def test_a_tag_is_a_link_to_the_image_beside_it(self):
+        """[S2] readlink resolves a tag."""
+        self.assertEqual(os.readlink(self.repository + "/v1"), path_name(self.descriptor["digest"]))
+        self.assertEqual(read(self.repository + "/v1/rootfs/etc/two"), b"2\n")
+
+    def test_digests_as_users_write_them_are_links_to_the_canonical_folder(self):
+        """[S3]"""
+        digest = self.descriptor["digest"]
+        self.assertEqual(os.readlink(f"{self.repository}/{digest}"), path_name(digest))
+        self.assertEqual(read(f"{self.repository}/{digest}/rootfs/etc/one"), b"1\n")
+
+    def test_no_canonical_path_has_a_colon(self):
+        """[S1]"""
+        for name in ("v1", self.descriptor["digest"]):
+            real = os.path.realpath(f"{self.repository}/{name}/rootfs/etc/one")
+            self.assertEqual(real, self.image + "/rootfs/etc/one")
+            self.assertNotIn(":", real)
+
+    def test_manifest_and_config_are_the_bytes_that_their_digests_name(self):
+        """[S10]"""
+        manifest = read(self.image + "/manifest.json")
+        self.assertEqual("sha256:" + hashlib.sha256(manifest).hexdigest(), self.descriptor["digest"])
+        config = json.loads(manifest)["config"]
+        self.assertEqual("sha256:" + hashlib.sha256(read(self.image + "/config.json")).hexdigest(), config["digest"])
+
+    def test_an_image_folder_holds_what_design_says(self):
+        self.assertEqual(sorted(os.listdir(self.image)),
+                         ["config.json", "layers", "manifest.json", "rootfs", "status.json"])
+        self.assertEqual(sorted(os.listdir(self.image + "/layers")), ["0", "1", "top"])
+        self.assertEqual(read(self.image + "/layers/0/etc/one"), b"1\n")
+        self.assertFalse(os.path.exists(self.image + "/layers/0/etc/two"))
+        self.assertFalse(os.path.exists(self.image + "/layers/2"))
+
+    def test_status_tells_the_source_and_the_layers(self):
+        os.listdir(self.image + "/rootfs")
+        status = json.loads(read(self.image + "/status.json"))
+        self.assertEqual(status["digest"], self.descriptor["digest"])
+        self.assertIn(self.layout.path, json.dumps(status))
+        self.assertEqual([layer["digest"] for layer in status["layers"]],
+                         small.layer_digests(self.layout, self.descriptor))
+        self.assertIsNone(status["last_error"])
+
+    def test_unknown_names_do_not_exist(self):
+        """[S4] A repository that lacks the tag gives ENOENT."""
+        for name in ("nosuchtag", "sha256-" + "0" * 64, "sha256:" + "0" * 64, "UPPER"):
+            with self.assertRaises(FileNotFoundError, msg=name):
+                os.lstat(f"{self.repository}/{name}")
+        with self.assertRaises(FileNotFoundError):
+            os.lstat(self.daemon.path("localhost/nothing/here"))
+
+    def test_a_folder_lists_what_is_known_below_it(self):
+        self.assertIn("localhost", os.listdir(self.daemon.mountpoint))
+        self.assertIn(".lamina", os.listdir(self.daemon.mountpoint))
+        self.assertEqual(os.listdir(self.daemon.path("localhost")), ["team"])
+        self.assertEqual(os.listdir(self.daemon.path("localhost/team")), ["app"])
+        self.assertIn("v1", os.listdir(self.repository))
+        self.assertIn(path_name(self.descriptor["digest"]), os.listdir(self.repository))
+
+    def test_a_new_tag_in_a_layout_shows_while_it_is_mounted(self):
+        second = small.make(self.layout, "v2", {"etc/one": b"new\n"})
+        self.daemon.command("add", f"oci:{self.layout.path}", "--as", "team/app")
+        wait_until(lambda: os.path.exists(self.repository + "/v2"), "the new tag")
+        self.assertEqual(os.readlink(self.repository + "/v2"), path_name(second["digest"]))
+
+    def test_inode_numbers_survive_a_restart(self):
+        """[S13]"""
+        names = [self.image + "/rootfs" + name for name in ("", "/etc", "/etc/one", "/etc/two")]
+        before = [os.stat(name).st_ino for name in names]
+        self.assertEqual(len(set(before)), len(names))
+        self.daemon.restart()
+        self.assertEqual([os.stat(name).st_ino for name in names], before)
+
+    def test_writing_is_refused_as_on_a_read_only_file_system(self):
+        """[S11]"""
+        path = self.image + "/rootfs/etc/one"
+        attempts = {
+            "open": lambda: os.open(path, os.O_WRONLY),
+            "create": lambda: os.open(self.image + "/rootfs/new", os.O_CREAT | os.O_WRONLY),
+            "mkdir": lambda: os.mkdir(self.image + "/rootfs/new"),
+            "unlink": lambda: os.unlink(path),
+            "rename": lambda: os.rename(path, path + "2"),
+            "chmod": lambda: os.chmod(path, 0o777),
+            "chown": lambda: os.chown(path, 1, 1),
+            "truncate": lambda: os.truncate(path, 0),
+            "utime": lambda: os.utime(path, (1, 1)),
+            "link": lambda: os.link(path, path + "2"),
+            "symlink": lambda: os.symlink("x", self.image + "/rootfs/new"),
+            "setxattr": lambda: os.setxattr(path, "user.x", b"1"),
+            "mknod": lambda: os.mknod(self.image + "/rootfs/new"),
+        }
+        for name, attempt in attempts.items():
+            with self.assertRaises(OSError, msg=name) as caught:
+                attempt()
+            self.assertEqual(caught.exception.errno, errno.EROFS, name)
+
+    def test_the_mount_has_its_flags(self):
+        """[S11] read-only, nosuid, nodev, and the kernel checks permissions."""
+        with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+            line = next(line for line in stream if f" {self.daemon.mountpoint} " in line)
+        own, _, rest = line.partition(" - ")
+        flags = own.split()[5].split(",")
+        self.assertLessEqual({"ro", "nosuid", "nodev"}, set(flags))
+        self.assertLessEqual({"default_permissions", "allow_other"}, set(rest.split()[2].split(",")))
+
+    def test_another_user_reads_what_modes_allow(self):
+        """[S11]"""
+        done = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", self.image + "/rootfs/etc/one")
+        self.assertEqual(done.stdout, "1\n")
+
+    def test_what_was_read_once_is_answered_by_the_kernel(self):
+        """[S12] A second walk sends no lookup, getattr or readdir to the daemon, a second read no read."""
+        def walk():
+            for folder, _, files in os.walk(self.image + "/rootfs"):
+                os.stat(folder)
+                for name in files:
+                    read(os.path.join(folder, name))
+
+        walk()
+        start = self.daemon.messages()
+        calibrated = self.daemon.messages()  # what reading the counters itself costs
+        walk()
+        after = self.daemon.messages()
+        for operation in ("lookup", "getattr", "readdir", "readdirplus", "readlink", "read"):
+            own = calibrated.get(operation, 0) - start.get(operation, 0)
+            walked = after.get(operation, 0) - calibrated.get(operation, 0)
+            self.assertLessEqual(walked, own, f"{operation} was sent to the daemon again")
+
+    def test_the_daemon_tells_of_itself(self):
+        self.assertRegex(read(self.daemon.path(".lamina/version")).decode(), r"\d+\.\d+")
+        self.assertIn("lamina", read(self.daemon.path(".lamina/log")).decode())
+        self.assertIn("lookup", self.daemon.messages())
+
+
+class RegistryNamesTest(MountCase):
+    def setUp(self):
+        super().setUp()
+        self.server = self.registry()
+        self.layout = Layout(self.folder + "/layout")
+        self.daemon = self.lamina("--tag-ttl", "1")
+
+    def push(self, tag, name, files):
+        descriptor = small.make(self.layout, tag, files)
+        self.server.push(self.layout.path, tag, name)
+        return descriptor
+
+    def test_a_registry_is_reached_by_both_its_names(self):
+        """[S3] HOST:PORT is a link to HOST_PORT_."""
+        self.push("v1", "team/app", {"file": b"of a registry\n"})
+        host = self.server.host
+        self.assertEqual(os.readlink(self.daemon.path(host)), canonical_host(host))
+        path = self.daemon.path(host, "team/app/v1/rootfs/file")
+        self.assertEqual(read(path), b"of a registry\n")
+        self.assertNotIn(":", os.path.realpath(path))
+
+    def test_a_name_needs_no_listing(self):
+        """[S5] The very first access to a deep path works; afterwards the repository lists its tags."""
+        self.push("v1", "a/b/c", {"file": b"deep\n"})
+        self.push("v2", "a/b/c", {"file": b"deeper\n"})
+        repository = self.daemon.path(canonical_host(self.server.host), "a/b/c")
+        self.assertEqual(read(repository + "/v1/rootfs/file"), b"deep\n")
+        self.assertLessEqual({"v1", "v2"}, set(os.listdir(repository)))
+
+    def test_names_nest(self):
+        self.push("v1", "a/b", {"file": b"a/b\n"})
+        self.push("v1", "a/b/c", {"file": b"a/b/c\n"})
+        top = self.daemon.path(canonical_host(self.server.host))
+        self.assertEqual(read(top + "/a/b/v1/rootfs/file"), b"a/b\n")
+        self.assertEqual(read(top + "/a/b/c/v1/rootfs/file"), b"a/b/c\n")
+
+    def test_a_tag_that_a_repository_lacks_does_not_exist(self):
+        """[S4]"""
+        self.push("v1", "app", {"file": b"x"})
+        with self.assertRaises(FileNotFoundError):
+            os.lstat(self.daemon.path(canonical_host(self.server.host), "app/v9"))
+
+    def test_a_local_name_wins_over_the_registry(self):
+        """[S6]"""
+        self.push("v1", "app", {"file": b"of the registry\n"})
+        repository = self.daemon.path(canonical_host(self.server.host), "app")
+        self.assertEqual(read(repository + "/v1/rootfs/file"), b"of the registry\n")
+        local = Layout(self.folder + "/local")
+        small.make(local, "v1", {"file": b"local\n"})
+        self.daemon.command("add", f"oci:{local.path}:v1", "--as", self.server.host + "/app")
+        wait_until(lambda: read(repository + "/v1/rootfs/file") == b"local\n", "the local name to win")
+
+    def test_an_index_shows_its_platforms(self):
+        amd64 = small.make(self.layout, None, {"arch": b"amd64\n"}, architecture="amd64")
+        arm64 = small.make(self.layout, None, {"arch": b"arm64\n"}, architecture="arm64")
+        index = self.layout.put_index([
+            (arm64, {"architecture": "arm64", "os": "linux"}),
+            (amd64, {"architecture": "amd64", "os": "linux"}),
+        ])
+        self.layout.tag(index, "multi")
+        self.server.push(self.layout.path, "multi", "app")
+        repository = self.daemon.path(canonical_host(self.server.host), "app")
+        image = f"{repository}/multi"
+        self.assertEqual(os.readlink(image), path_name(index["digest"]))
+        host = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        self.assertEqual(read(image + "/rootfs/arch").decode().strip(), host)
+        self.assertEqual("sha256:" + hashlib.sha256(read(image + "/index.json")).hexdigest(), index["digest"])
+        self.assertEqual(sorted(os.listdir(image + "/platforms")), ["linux-amd64", "linux-arm64"])
+        for name, descriptor in (("amd64", amd64), ("arm64", arm64)):
+            link = f"{image}/platforms/linux-{name}"
+            self.assertEqual(os.readlink(link), "../../" + path_name(descriptor["digest"]))
+            self.assertEqual(read(link + "/rootfs/arch").decode().strip(), name)
+
+    def test_another_platform_is_chosen_where_asked(self):
+        arm64 = small.make(self.layout, None, {"arch": b"arm64\n"}, architecture="arm64")
+        amd64 = small.make(self.layout, None, {"arch": b"amd64\n"}, architecture="amd64")
+        self.layout.tag(self.layout.put_index([
+            (amd64, {"architecture": "amd64", "os": "linux"}),
+            (arm64, {"architecture": "arm64", "os": "linux"}),
+        ]), "multi")
+        daemon = self.lamina("--platform", "linux/arm64", name="other")
+        daemon.command("add", f"oci:{self.layout.path}", "--as", "app")
+        self.assertEqual(read(daemon.path("localhost/app/multi/rootfs/arch")), b"arm64\n")
+
+
+class CommandsTest(MountCase):
+    def setUp(self):
+        super().setUp()
+        self.layout = Layout(self.folder + "/layout")
+        self.descriptor = small.make(self.layout, "v1", {"file": b"x\n"})
+        self.name = "localhost/app"
+
+    def test_commands_answer_without_a_daemon_and_with_one(self):
+        daemon = self.lamina(start=False)
+        daemon.command("add", f"oci:{self.layout.path}", "--as", "app")
+        wanted = f"{self.name}@{self.descriptor['digest']}\n"
+        self.assertEqual(daemon.command("resolve", self.name + ":v1").stdout, wanted)
+        daemon.start()
+        self.assertEqual(daemon.command("resolve", self.name + ":v1").stdout, wanted)
+        self.assertEqual(read(daemon.path("localhost/app/v1/rootfs/file")), b"x\n")
+
+    def test_listing_and_inspection_name_the_image(self):
+        daemon = self.lamina()
+        daemon.command("add", f"oci:{self.layout.path}", "--as", "app")
+        self.assertIn(self.name + ":v1", daemon.command("ls").stdout)
+        images = json.loads(daemon.command("ls", "--json").stdout)["images"]
+        self.assertEqual([(row["repository"], row["tag"], row["digest"]) for row in images],
+                         [(self.name, "v1", self.descriptor["digest"])])
+        inspected = json.loads(daemon.command("inspect", "--json", self.name + ":v1").stdout)
+        self.assertEqual(inspected["manifest"], self.layout.document(self.descriptor["digest"]))
+
+    def test_fetch_makes_an_image_wholly_local(self):
+        daemon = self.lamina()
+        daemon.command("add", f"oci:{self.layout.path}", "--as", "app")
+        daemon.command("fetch", "--index-only", self.name + ":v1")
+        daemon.command("fetch", self.name + ":v1")
+        status = json.loads(read(daemon.path("localhost/app/v1/status.json")))
+        for layer in status["layers"]:
+            self.assertEqual(layer["chunks_local"], layer["chunks"])
+
+    def test_exit_codes_are_as_documented(self):
+        daemon = self.lamina(start=False)
+        self.assertEqual(daemon.command("version").returncode, 0)
+        self.assertEqual(daemon.command("--help").returncode, 0)
+        self.assertEqual(daemon.command("nosuchcommand", check=False).returncode, 2)
+        self.assertEqual(daemon.command("resolve", check=False).returncode, 2)
+        failed = daemon.command("add", "oci:/nowhere", check=False)
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, r"^lamina: .*/nowhere.*\n$")
+
+    def test_every_command_helps_with_an_example(self):
+        daemon = self.lamina(start=False)
+        for command in ("mount", "umount", "add", "ls", "resolve", "inspect", "fetch", "doctor", "version"):
+            text = daemon.command(command, "--help").stdout
+            self.assertIn("Example", text, command)
+            self.assertTrue(re.search(r"lamina " + command, text), command)
+
+    def test_mount_returns_when_the_tree_answers_and_umount_ends_the_daemon(self):
+        daemon = self.lamina(start=False)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        daemon.command("mount", daemon.mountpoint)
+        self.assertTrue(os.path.exists(daemon.path(".lamina/version")))
+        daemon.command("umount", daemon.mountpoint)
+        self.assertEqual(os.listdir(daemon.mountpoint), [])
+        # The store is free again: a second daemon starts at once.
+        daemon.command("mount", daemon.mountpoint)
+        daemon.command("umount", daemon.mountpoint)
+
+    def test_doctor_speaks_of_fuse(self):
+        daemon = self.lamina(start=False)
+        self.assertIn("fuse", daemon.command("doctor", check=False).stdout.lower())
