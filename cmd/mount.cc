@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -83,15 +84,16 @@ Status Serve(const CommonOptions& common, const MountCommand& command, const std
   ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options));
   KeyedPool pool({});
   Namespace names(engine->catalog(), engine->store(), engine->layers(), VersionText());
-  const MountOptions mount{.mountpoint = command.mountpoint,
-                           .allow_other = ::geteuid() == 0 && !command.private_mount};
-  ASSIGN_OR_RETURN(const auto session, FuseSession::Mount(names, pool, mount));
   Status served;
   {
-    ASSIGN_OR_RETURN(const auto control, ControlServer::Start(*engine));
+    const auto session = FuseSession::Mount(names, pool, {.mountpoint = command.mountpoint,
+                                                          .allow_other = ::geteuid() == 0 && !command.private_mount,
+                                                          .on_ready = ready});
+    if (!session) return session.error();
+    const auto control = ControlServer::Start(*engine);
+    if (!control) return control.error();
     LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint, common.store));
-    ready();
-    served = session->Run();
+    served = (*session)->Run();
     engine->layers().Cancel();
   }
   pool.Stop();
@@ -120,13 +122,12 @@ int ServeInBackground(const CommonOptions& common, const MountCommand& command) 
     return 0;
   }
   BecomeDaemon();
-  bool told = false;
+  std::atomic<bool> told{false};  // on_ready comes from another thread
   const Status served = Serve(common, command, [&] {
-    pipe->Tell("");
-    told = true;
+    if (!told.exchange(true)) pipe->Tell("");
   });
   if (!served) LogError(served.error().message);
-  if (!served && !told) pipe->Tell(served.error().message);
+  if (!served && !told.exchange(true)) pipe->Tell(served.error().message);
   return served ? 0 : 1;
 }
 
