@@ -68,7 +68,8 @@ def layers(raws, folder):
         subprocess.run([
             "tar", "--anchored", "--no-wildcards", *(f"--exclude={name}" for name in idle),
             "--xattrs", "--xattrs-include=*", "--numeric-owner", "--same-owner", "--same-permissions",
-            "--warning=no-timestamp", "--warning=no-unknown-keyword", "--delay-directory-restore", "-xf", raw, "-C", target,
+            "--warning=no-timestamp", "--warning=no-unknown-keyword",
+            "--delay-directory-restore", "-xf", raw, "-C", target,
         ], check=True)
         _turn_markers(target)
         # A folder without an entry keeps the attributes that it has below; overlayfs shows the topmost folder's.

@@ -127,8 +127,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if fault.hang and start + len(piece) > fault.stop_after:
                 fault.removed.wait()
                 raise _Hang
+            record.sent += len(piece)  # before the client can see them, so that it finds them counted
             self.wfile.write(piece)
-            record.sent += len(piece)
             if fault.rate:
                 time.sleep(len(piece) / fault.rate)
 

@@ -1,0 +1,133 @@
+"""The harness itself, without lamina: a test that cannot fail shows nothing."""
+
+import os
+import socket
+import threading
+import urllib.error
+import urllib.request
+
+from images import sample, small
+from images.oci import Layout
+
+from mount import compare
+from mount.harness import DockerRegistry, MountCase, read, run
+from mount.proxy import Proxy
+
+
+class ProxyTest(MountCase):
+    def setUp(self):
+        super().setUp()
+        self.server = self.registry()
+        self.proxy = Proxy(self.server.host)
+        self.addCleanup(self.proxy.stop)
+        layout = Layout(self.folder + "/layout")
+        descriptor = small.make(layout, "v1", {"file": os.urandom(100_000)})
+        (self.digest,) = small.layer_digests(layout, descriptor)
+        self.blob = read(layout.blob_path(self.digest))
+        self.assertEqual(self.server.push(layout.path, "v1", "app"), descriptor["digest"])
+        self.url = f"http://{self.proxy.host}/v2/app/blobs/{self.digest}"
+
+    def get(self, byte_range=None, timeout=30):
+        request = urllib.request.Request(self.url, headers={"Range": byte_range} if byte_range else {})
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.read()
+
+    def test_it_forwards_and_counts(self):
+        self.assertEqual(self.get(), self.blob)
+        self.assertEqual(self.get("bytes=100-299"), self.blob[100:300])
+        first, second = self.proxy.gets(self.digest)
+        self.assertEqual((first.byte_range, first.status, first.sent), (None, 200, len(self.blob)))
+        self.assertEqual((second.byte_range, second.status, second.sent), ("bytes=100-299", 206, 200))
+        self.assertEqual(self.proxy.bytes_sent(self.digest), len(self.blob) + 200)
+
+    def test_it_corrupts_truncates_refuses_and_answers_errors(self):
+        self.proxy.fail(self.digest, corrupt=True)
+        bad = self.get()
+        self.assertEqual(len(bad), len(self.blob))
+        self.assertEqual(sum(a != b for a, b in zip(bad, self.blob)), 1)
+        self.proxy.heal()
+        self.proxy.fail(self.digest, truncate=True)
+        with self.assertRaises(Exception):
+            self.get()
+        self.proxy.fail(self.digest, status=503)
+        with self.assertRaises(urllib.error.HTTPError):
+            self.get()
+        self.proxy.fail(self.digest, refuse=True)
+        with self.assertRaises(OSError):
+            self.get()
+        self.proxy.heal()
+        self.assertEqual(self.get(), self.blob)
+
+    def test_a_fault_may_be_for_ranges_alone_and_may_hang(self):
+        self.proxy.fail(self.digest, ranged=True, hang=True)
+        self.assertEqual(self.get(), self.blob)
+        with self.assertRaises((socket.timeout, OSError)):
+            self.get("bytes=0-9", timeout=0.3)
+
+    def test_a_slow_answer_does_not_keep_others(self):
+        self.proxy.fail(self.digest, ranged=True, delay=3)
+        slow = threading.Thread(target=self.get, args=("bytes=0-9",))
+        slow.start()
+        self.assertEqual(self.get(), self.blob)
+        self.assertTrue(slow.is_alive())
+        slow.join()
+
+
+class CompareTest(MountCase):
+    def trees(self):
+        for name in ("a", "b"):
+            folder = f"{self.folder}/{name}"
+            os.makedirs(folder + "/d")
+            with open(folder + "/d/f", "wb") as stream:
+                stream.write(b"same")
+            os.link(folder + "/d/f", folder + "/d/g")
+            os.symlink("target", folder + "/l")
+            for path in ("d/f", "l", "d", "."):
+                os.utime(f"{folder}/{path}", ns=(5, 5), follow_symlinks=False)
+        return self.folder + "/a", self.folder + "/b"
+
+    def test_equal_trees_have_no_difference(self):
+        self.assertEqual(compare.differences(*self.trees()), [])
+
+    def test_every_sort_of_difference_is_seen(self):
+        a, b = self.trees()
+        changes = {
+            "mode": lambda: os.chmod(b + "/d/f", 0o600),
+            "uid": lambda: os.chown(b + "/d/f", 1, 0),
+            "mtime_ns": lambda: os.utime(b + "/d/f", ns=(6, 6)),
+            "digest": lambda: run("dd", "if=/dev/zero", f"of={b}/d/f", "bs=4", "count=1", "conv=notrunc"),
+            "xattrs": lambda: os.setxattr(b + "/d/f", "user.x", b"1"),
+            "missing": lambda: os.unlink(b + "/l"),
+            "should not be there": lambda: os.symlink("x", b + "/more"),
+            "hard links": lambda: (os.unlink(b + "/d/g"), run("cp", "-p", b + "/d/f", b + "/d/g")),
+        }
+        for sign, change in changes.items():
+            change()
+            found = compare.differences(a, b)
+            self.assertTrue(any(sign in sentence for sentence in found), (sign, found))
+
+    def test_data_regions_show_holes(self):
+        path = self.folder + "/sparse"
+        with open(path, "wb") as stream:
+            stream.truncate(1 << 20)
+            stream.seek(1 << 19)
+            stream.write(b"x" * 4096)
+        self.assertEqual(compare.data_regions(path), [(1 << 19, (1 << 19) + 4096)])
+
+
+class SampleTest(MountCase):
+    def test_umoci_unpacks_the_sample_as_its_recipe_says(self):
+        layout = self.folder + "/layout"
+        self.assertEqual(sample.make(layout), sample.make(layout))
+        run("umoci", "unpack", "--image", layout + ":latest", self.folder + "/bundle")
+        root = self.folder + "/bundle/rootfs"
+        self.assertFalse(os.path.exists(root + "/etc/motd"))
+        self.assertEqual(os.listdir(root + "/srv/www"), ["index.html"])
+        self.assertTrue(os.path.samefile(root + "/usr/share/greeting/hello", root + "/usr/share/greeting/bonjour"))
+
+
+class RegistryTest(MountCase):
+    def test_two_registries_do_not_meet(self):
+        one, two = self.registry("one"), self.registry("two")
+        self.assertIsInstance(one, DockerRegistry)
+        self.assertNotEqual(one.port, two.port)
