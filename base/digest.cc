@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/text.h"
+
 namespace lamina {
 namespace {
 
@@ -19,8 +21,8 @@ const char* Name(Digest::Algorithm algorithm) {
 }
 
 Error BadDigest(std::string_view text) {
-  return Error{Code::kInvalid, "'" + std::string(text.substr(0, 160)) +
-                                   "' is not a digest (sha256: and 64 lower-case hex digits, or "
+  return Error{Code::kInvalid, Quote(text, 160) +
+                                   " is not a digest (sha256: and 64 lower-case hex digits, or "
                                    "sha512: and 128)"};
 }
 

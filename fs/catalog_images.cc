@@ -97,6 +97,7 @@ Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(const std::string& reposit
     ASSIGN_OR_RETURN(parsed, ParseManifestDocument(document.bytes, type, name));
   }
   ImageManifest manifest = std::get<ImageManifest>(std::move(parsed));
+  RETURN_IF_ERROR(CheckIsImage(manifest, name));
   for (const Descriptor& layer : manifest.layers) RETURN_IF_ERROR(CheckLayerMediaType(layer, name));
   ASSIGN_OR_RETURN(std::string config, Config(manifest.config, *source));
   ASSIGN_OR_RETURN(ImageConfig parsed_config, ParseImageConfig(config, manifest, name));
