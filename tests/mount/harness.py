@@ -219,6 +219,7 @@ class MountCase(unittest.TestCase):
         if os.geteuid() != 0:
             raise AssertionError("tests over real mounts need root: run them as root")
         self.folder = tempfile.mkdtemp(prefix="lamina-test-", dir="/var/tmp")
+        os.chmod(self.folder, 0o755)  # other users look into the mounts
         self.addCleanup(shutil.rmtree, self.folder, True)
         self._daemons = []
         self.addCleanup(self._end_daemons)

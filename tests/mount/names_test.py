@@ -133,13 +133,20 @@ class LocalNamesTest(MountCase):
 
     def test_what_was_read_once_is_answered_by_the_kernel(self):
         """[S12] A second walk sends no lookup, getattr or readdir to the daemon, a second read no read."""
-        def walk():
-            for folder, _, files in os.walk(self.image + "/rootfs"):
-                os.stat(folder)
-                for name in files:
-                    read(os.path.join(folder, name))
+        rootfs = os.open(self.image + "/rootfs", os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, rootfs)
 
-        walk()
+        def walk():
+            seen = 0
+            for _, _, files, folder in os.fwalk(".", dir_fd=rootfs):
+                for name in files:
+                    os.stat(name, dir_fd=folder)
+                    with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as stream:
+                        stream.read()
+                    seen += 1
+            return seen
+
+        self.assertEqual(walk(), 2)
         start = self.daemon.messages()
         calibrated = self.daemon.messages()  # what reading the counters itself costs
         walk()
