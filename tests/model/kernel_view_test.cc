@@ -20,9 +20,7 @@
 #include <filesystem>
 #include <map>
 
-#include "tests/model/compare.h"
 #include "tests/model/indexed_layers.h"
-#include "tests/model/naive_image.h"
 #include "tests/support/erofs_check.h"
 
 namespace lamina::testing {
@@ -268,6 +266,8 @@ bool KernelKnownToLackErofs() {
   return known != nullptr && std::string(known) == "1";
 }
 
+constexpr int kNoKernelView = -1;
+
 int CompareWithKernel(const Tree& tree, const IndexedLayers& layers, const std::string& point) {
   std::vector<std::string> devices = WriteDevices(layers);
   devices.resize(tree.device_count());
@@ -275,8 +275,8 @@ int CompareWithKernel(const Tree& tree, const IndexedLayers& layers, const std::
   const KernelMount mount(tree, devices, layers.folder() + "/" + point);
   if (!mount.failure().empty()) {
     std::printf("no kernel view: %s\n", mount.failure().c_str());
-    EXPECT_TRUE(KernelKnownToLackErofs()) << mount.failure();
-    return -1;
+    EXPECT_TRUE(KernelKnownToLackErofs()) << mount.failure() << " (a tmpfs as TMPDIR will not do)";
+    return kNoKernelView;
   }
   KernelComparison comparison(tree, layers);
   comparison.CompareDirectory(layers.folder() + "/" + point, tree.root());
@@ -285,16 +285,14 @@ int CompareWithKernel(const Tree& tree, const IndexedLayers& layers, const std::
 
 TEST(KernelViewTest, MergedTreeIsTheSameInTheKernel) {
   IndexedLayers layers;
-  NaiveImage image(kCreated);
   for (const LayerSpec& layer : Stack()) {
     const Status added = layers.Add(layer);
     ASSERT_TRUE(added.has_value()) << added.error().message;
-    ASSERT_TRUE(image.Apply(layer));
   }
   const auto tree = layers.Build(kOptions);
   ASSERT_TRUE(tree.has_value()) << tree.error().message;
   const int inodes = CompareWithKernel(**tree, layers, "merged");
-  if (inodes >= 0) EXPECT_GT(inodes, 3000);
+  EXPECT_TRUE(inodes == kNoKernelView || inodes > 3000);
 }
 
 TEST(KernelViewTest, SingleLayersAreTheSameInTheKernel) {
@@ -312,7 +310,7 @@ TEST(KernelViewTest, EmptyImageIsAnEmptyRoot) {
   const auto tree = layers.Build(kOptions);
   ASSERT_TRUE(tree.has_value()) << tree.error().message;
   const int inodes = CompareWithKernel(**tree, layers, "empty");
-  if (inodes >= 0) EXPECT_EQ(inodes, 1);
+  EXPECT_TRUE(inodes == kNoKernelView || inodes == 1);
 }
 
 // Everything about each name that an overlayfs keeps: links across layers are separate files there.

@@ -68,6 +68,7 @@ TEST(MergeModelTest, FreshStacksEqualTheNaiveModel) {
 }
 
 TEST(MergeModelTest, TheSameLayersGiveTheSameBytes) {
+  int compared = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     std::vector<std::string> files;
     for (int round = 0; round < 2; ++round) {
@@ -82,8 +83,11 @@ TEST(MergeModelTest, TheSameLayersGiveTheSameBytes) {
       ASSERT_TRUE(bytes.has_value());
       files.push_back(std::move(*bytes));
     }
-    if (files.size() == 2) EXPECT_TRUE(files[0] == files[1]) << "seed " << seed;
+    if (files.size() != 2) continue;  // a stack that is refused
+    EXPECT_TRUE(files[0] == files[1]) << "seed " << seed;
+    ++compared;
   }
+  EXPECT_GT(compared, 5);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "tests/model/naive_image.h"
 
+#include <algorithm>
+
 namespace lamina::testing {
 namespace {
 
@@ -34,7 +36,10 @@ std::shared_ptr<NaiveInode> MakeInode(const EntrySpec& entry) {
   inode->major = entry.major;
   inode->minor = entry.minor;
   inode->xattrs = entry.xattrs;
-  if (entry.type == Type::kSymlink) inode->target = entry.link;
+  if (entry.type == Type::kSymlink) {
+    inode->target = entry.link;
+    inode->mode = 0777;  // Linux has no other
+  }
   if (entry.type == Type::kFile && entry.sparse_size > 0) {
     inode->size = entry.sparse_size;
     inode->data = entry.sparse_data;
@@ -42,6 +47,14 @@ std::shared_ptr<NaiveInode> MakeInode(const EntrySpec& entry) {
     inode->size = entry.content.size();
     inode->data = {{0, entry.content}};
   }
+  return inode;
+}
+
+// Stands for the target of a link that leads nowhere, or to a directory: an error if the link is
+// there in the end.
+std::shared_ptr<NaiveInode> DeadLink() {
+  auto inode = std::make_shared<NaiveInode>();
+  inode->type = Type::kHardlink;
   return inode;
 }
 
@@ -60,9 +73,17 @@ bool NaiveImage::Apply(const LayerSpec& layer) {
   Change change;
   for (const EntrySpec& entry : layer)
     if (!AddEntry(entry, &change)) return false;
+  if (HasDeadLink(change)) return false;
   if (change.inode != nullptr) root_.inode = change.inode;
   Overlay(change, &root_);
   return true;
+}
+
+bool NaiveImage::HasDeadLink(const Change& change) {
+  if (change.inode != nullptr && change.inode->type == Type::kHardlink) return true;
+  for (const auto& [name, child] : change.children)
+    if (HasDeadLink(child)) return true;
+  return false;
 }
 
 // Whiteouts are only noted here: wherever they stand in the layer, they concern lower layers.
@@ -82,7 +103,7 @@ bool NaiveImage::AddEntry(const EntrySpec& entry, Change* layer) const {
     parent->whiteouts.push_back(name.substr(4));
   } else if (entry.type == Type::kHardlink) {
     const std::shared_ptr<NaiveInode> inode = LinkTarget(entry.link, *layer);
-    if (inode == nullptr || inode->type == Type::kDirectory) return false;
+    if (inode == nullptr) return false;
     parent->children[name].inode = inode;
   } else {
     parent->children[name].inode = MakeInode(entry);
@@ -90,25 +111,30 @@ bool NaiveImage::AddEntry(const EntrySpec& entry, Change* layer) const {
   return true;
 }
 
-// What the layer itself has there by now, else what the layers below have, its whiteouts
-// notwithstanding.
+// What the layer itself has there by now, else what the layers below have, unless this layer has
+// deleted it by now.
 std::shared_ptr<NaiveInode> NaiveImage::LinkTarget(const std::string& path,
                                                    const Change& layer) const {
   const std::vector<std::string> components = Components(path);
   const Change* own = &layer;
+  bool deleted = false;
   for (const std::string& component : components) {
+    deleted =
+        deleted || own->opaque ||
+        std::find(own->whiteouts.begin(), own->whiteouts.end(), component) != own->whiteouts.end();
     const auto child = own->children.find(component);
     own = child == own->children.end() ? nullptr : &child->second;
     if (own == nullptr) break;
   }
   if (own != nullptr && own->inode != nullptr) return own->inode;
+  if (deleted) return nullptr;
   const NaiveNode* node = &root_;
   for (const std::string& component : components) {
     const auto child = node->children.find(component);
-    if (child == node->children.end()) return nullptr;
+    if (child == node->children.end()) return DeadLink();
     node = &child->second;
   }
-  return node->inode;
+  return node->is_directory() ? DeadLink() : node->inode;
 }
 
 void NaiveImage::Overlay(const Change& change, NaiveNode* directory) const {

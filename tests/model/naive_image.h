@@ -57,6 +57,8 @@ class NaiveImage {
     }
   };
   bool AddEntry(const EntrySpec& entry, Change* layer) const;
+  static bool HasDeadLink(const Change& change);
+  // Null where this layer itself has deleted the target.
   std::shared_ptr<NaiveInode> LinkTarget(const std::string& path, const Change& layer) const;
   void Overlay(const Change& change, NaiveNode* directory) const;
   NaiveNode ImplicitDirectory() const;

@@ -92,7 +92,9 @@ class StackMaker {
     if (Chance(1)) targets.push_back("nowhere");
     if (targets.empty() || !Allowed(path, false)) return;
     const std::string target = targets[Pick(targets.size())];
-    if (target == path || !Allowed(target, false)) return;
+    if (target == path || target.starts_with(path + "/") || path.starts_with(target + "/") ||
+        !Allowed(target, false))
+      return;
     // Most targets of lower layers are gone or directories by now: NaiveImage tells, and the test
     // expects a refusal.
     Claim(path, Type::kFile);
@@ -139,7 +141,8 @@ class StackMaker {
     entry.gid = static_cast<uint32_t>(Pick(3));
     entry.mtime_s = static_cast<int64_t>(Pick(3'000'000'000)) - (Chance(10) ? 3'000'000'000 : 0);
     entry.mtime_ns = static_cast<uint32_t>(Chance(50) ? 0 : Pick(1'000'000'000));
-    if (Chance(15) && entry.type != Type::kSymlink)
+    // Linux keeps user.* on files and directories only.
+    if (Chance(15) && (entry.type == Type::kFile || entry.type == Type::kDirectory))
       entry.xattrs["user." + Name()] = std::string(Pick(50), 'v');
     if (Chance(5) && entry.type == Type::kFile)
       entry.xattrs["security.capability"] = std::string(20, '\x01');
