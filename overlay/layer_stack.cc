@@ -101,6 +101,36 @@ Result<InodeRef> LayerStack::FollowLink(uint32_t layer, std::string_view path) c
   return Error{Code::kInvalid, "the target is missing, as there is no layer below"};
 }
 
+Status LayerStack::CheckLinks(uint32_t layer) const {
+  const uint64_t count = layers_[layer]->facts().entry_count;
+  for (uint32_t number = 0; number < count; ++number) {
+    ASSIGN_OR_RETURN(const LayerEntry entry, Entry(layer, number));
+    if (entry.kind != LayerEntry::Kind::kExternalLink) continue;
+    const auto target = FollowLink(layer, entry.link_path);
+    if (!target)
+      return target.error().Within(fmt::format("{}: hard link {} to {}", NameOf(layer),
+                                               Quote(PathOf(layer, number)),
+                                               Quote(entry.link_path)));
+  }
+  return {};
+}
+
+// Children stand behind their directory in an index, so one walk to the front meets all folders of
+// the path.
+std::string LayerStack::PathOf(uint32_t layer, uint32_t entry) const {
+  const auto self = Entry(layer, entry);
+  std::string path(self ? self->name : "?");
+  for (uint32_t number = entry; number-- > 1;) {
+    const auto folder = Entry(layer, number);
+    if (!folder || entry < folder->first_child ||
+        entry - folder->first_child >= folder->child_count)
+      continue;
+    path = std::string(folder->name) + "/" + path;
+    entry = number;
+  }
+  return path;
+}
+
 Result<bool> NameResolver::Add(uint32_t layer, uint32_t number, const LayerEntry& entry) {
   const bool first = name_.kind == ResolvedName::Kind::kAbsent;
   if (first) {

@@ -71,8 +71,13 @@ class LayerStack {
   // The file to which a hard link of `layer` to `path` leads in the layers below it, through
   // further such links. The error has the reason only.
   Result<InodeRef> FollowLink(uint32_t layer, std::string_view path) const;
+  // Every hard link of this layer to the layers below leads to a file, whether an upper layer hides
+  // it or not: a layer that cannot be unpacked is refused. The error names layer, link, target and
+  // reason.
+  Status CheckLinks(uint32_t layer) const;
 
  private:
+  std::string PathOf(uint32_t layer, uint32_t entry) const;
   Result<ResolvedName> Walk(uint32_t top, std::string_view path) const;
   Layers layers_;
 };

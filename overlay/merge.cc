@@ -85,7 +85,7 @@ class Merger {
   Status AddName(const Pending& pending, const ResolvedName& name, uint32_t part_count);
   Result<uint32_t> InodeOf(const Pending& pending, const ResolvedName& name, uint32_t part_count);
   Result<uint32_t> SharedInode(InodeRef ref);
-  Result<uint32_t> LinkedInode(const Pending& pending, const ResolvedName& name);
+  Result<uint32_t> LinkedInode(const ResolvedName& name);
   uint32_t AddDirectory(const Pending& pending, const ResolvedName& name, uint32_t part_count);
   uint32_t NewInode(const MergedInode& inode);
 
@@ -241,7 +241,7 @@ Result<uint32_t> Merger::InodeOf(const Pending& pending, const ResolvedName& nam
     case ResolvedName::Kind::kFile:
       return SharedInode(name.inode);
     case ResolvedName::Kind::kExternalLink:
-      return LinkedInode(pending, name);
+      return LinkedInode(name);
     case ResolvedName::Kind::kDirectory:
       return AddDirectory(pending, name, part_count);
     case ResolvedName::Kind::kWhiteout:
@@ -270,14 +270,10 @@ Result<uint32_t> Merger::SharedInode(InodeRef ref) {
   return merged;
 }
 
-Result<uint32_t> Merger::LinkedInode(const Pending& pending, const ResolvedName& name) {
+Result<uint32_t> Merger::LinkedInode(const ResolvedName& name) {
   auto target = stack_.FollowLink(name.layer, name.link_path);
-  if (target) return SharedInode(*target);
-  ASSIGN_OR_RETURN(const LayerEntry entry, stack_.Entry(name.layer, name.entry));
-  std::string path = tree_.PathOf(stack_, pending.inode);
-  path = (path == "/" ? "" : path.substr(1) + "/") + std::string(entry.name);
-  return target.error().Within(fmt::format("{}: hard link {} to {}", stack_.NameOf(name.layer),
-                                           Quote(path), Quote(name.link_path)));
+  if (!target) return target.error().Within(stack_.NameOf(name.layer));
+  return SharedInode(*target);
 }
 
 uint32_t Merger::AddDirectory(const Pending& pending, const ResolvedName& name,
@@ -340,6 +336,9 @@ std::string MergedTree::PathOf(const LayerStack& stack, uint32_t inode) const {
 }
 
 Result<MergedTree> MergeLayers(const LayerStack& stack, const TreeOptions& options) {
+  for (uint32_t layer = static_cast<uint32_t>(options.only_layer.value_or(0)); layer < stack.size();
+       ++layer)
+    RETURN_IF_ERROR(stack.CheckLinks(layer));
   return Merger(stack, options).Run();
 }
 

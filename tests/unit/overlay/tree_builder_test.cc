@@ -244,6 +244,15 @@ TEST_F(TreeBuilderTest, LinkToNothingNamesLayerEntryAndReason) {
                     HasSubstr("'etc/bad'"), HasSubstr("'d/gone'"), HasSubstr("missing")));
 }
 
+TEST_F(TreeBuilderTest, LinkToNothingIsRefusedEvenWhereAnUpperLayerHidesIt) {
+  Add({{.name = "a"}});
+  Add({Folder("d", {LinkTo("bad", "b")})});
+  Add({Whiteout("d")});
+  const Error error = BuildError();
+  EXPECT_EQ(error.code, Code::kInvalid);
+  EXPECT_THAT(error.message, AllOf(HasSubstr("layer 1 ("), HasSubstr("'d/bad'"), HasSubstr("'b'")));
+}
+
 TEST_F(TreeBuilderTest, LinkToADirectoryIsRefused) {
   Add({Folder("d", {})});
   Add({LinkTo("bad", "d")});
