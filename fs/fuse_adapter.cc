@@ -18,6 +18,20 @@ namespace {
 // it blocks.
 constexpr int kMostRounds = 4;
 
+// How deep this thread is in answering requests.
+int& ServingDepth() {
+  thread_local int depth = 0;
+  return depth;
+}
+
+class ServingScope {
+ public:
+  ServingScope() { ++ServingDepth(); }
+  ~ServingScope() { --ServingDepth(); }
+  ServingScope(const ServingScope&) = delete;
+  ServingScope& operator=(const ServingScope&) = delete;
+};
+
 Error Thrown(const char* what) {
   return {Code::kInternal, fmt::format("a file operation threw: {}", what)};
 }
@@ -26,6 +40,7 @@ Error Thrown(const char* what) {
 
 template <typename Op>
 void FuseAdapter::Serve(fuse_req* request, Op op) noexcept {
+  const ServingScope serving;
   bool parked = false;  // then the request is no longer ours
   try {
     CallOf<Op> call(std::move(op));
@@ -45,7 +60,8 @@ void FuseAdapter::Serve(fuse_req* request, Op op) noexcept {
 }
 
 // --- waiting
-// -----------------------------------------------------------------------------------------
+
+bool FuseAdapter::IsServing() { return ServingDepth() > 0; }
 
 void FuseAdapter::Park(fuse_req* request, std::unique_ptr<FuseCall> call) {
   auto parked = std::make_shared<Parked>();
@@ -77,6 +93,7 @@ void FuseAdapter::JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& p
 }
 
 void FuseAdapter::PassGate(NodeId gate, NodeId node) {
+  const ServingScope serving;
   Status prepared;
   try {
     prepared = tree_.Prepare(node);
@@ -111,6 +128,7 @@ void FuseAdapter::Resume(const ParkedPtr& parked) {
 }
 
 void FuseAdapter::RunBlocking(const ParkedPtr& parked) {
+  const ServingScope serving;
   if (parked->pending->claimed()) return parked->pending->Forget();
   try {
     parked->call->Do(tree_);
@@ -133,7 +151,6 @@ void FuseAdapter::Fail(const ParkedPtr& parked, const Error& error) {
 }
 
 // --- libfuse's callbacks
-// -----------------------------------------------------------------------------
 
 namespace {
 

@@ -37,6 +37,9 @@ class FuseAdapter : public std::enable_shared_from_this<FuseAdapter> {
   template <typename Op>
   void Serve(fuse_req* request, Op op) noexcept;
   Namespace& tree() { return tree_; }
+  // Is this thread answering a request? Then it must not wait for the kernel, which may wait for
+  // the request.
+  static bool IsServing();
 
  private:
   // A call that waits, with its request.

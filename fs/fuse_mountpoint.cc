@@ -1,5 +1,6 @@
 #include "fs/fuse_mountpoint.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <spawn.h>
 #include <sys/mount.h>
@@ -7,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -86,6 +88,21 @@ Status Detach(const std::string& path, bool lazy) {
   return ErrnoError(errno, "cannot unmount " + Quote(path));
 }
 
+// Files of /proc have no size: they are read to their end.
+Result<std::string> ReadMountinfo() {
+  const std::string path = "/proc/self/mountinfo";
+  ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
+  std::string text;
+  std::array<char, 16384> piece;
+  while (text.size() < kMostMountinfo) {
+    const ssize_t got = ::read(file.get(), piece.data(), piece.size());
+    if (got == 0) return text;
+    if (got < 0 && errno != EINTR) return ErrnoError(errno, "cannot read " + path);
+    if (got > 0) text.append(piece.data(), static_cast<size_t>(got));
+  }
+  return Error{Code::kLimit, fmt::format("{} has more than {} bytes", path, kMostMountinfo)};
+}
+
 Result<bool> IsLaminaAt(const std::string& path) {
   ASSIGN_OR_RETURN(const auto mount, MountAt(path));
   return mount.has_value() && mount->type == kMountType;
@@ -94,7 +111,7 @@ Result<bool> IsLaminaAt(const std::string& path) {
 }  // namespace
 
 Result<std::optional<MountFacts>> MountAt(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadWholeFile("/proc/self/mountinfo", kMostMountinfo));
+  ASSIGN_OR_RETURN(const std::string text, ReadMountinfo());
   std::optional<MountFacts> found;  // later lines lie above earlier ones
   for (const std::string_view line : Split(text, '\n')) {
     const auto fields = Split(line, ' ');

@@ -20,6 +20,7 @@
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/text.h"
 #include "fs/fuse_adapter.h"
 #include "fs/fuse_mountpoint.h"
@@ -46,6 +47,53 @@ class FuseSession::WakeUp {
 
  private:
   UniqueFd fd_;
+};
+
+// Changes of names that the kernel has to be told of, by the one thread that never serves requests.
+class FuseSession::Changes {
+ public:
+  // Waits until the kernel knows, so that who has added a name sees it; not where this thread
+  // answers a request, which the kernel may be waiting for, and not for long.
+  void Announce() {
+    MutexLock lock(mutex_);
+    const uint64_t mine = ++announced_;
+    changed_.NotifyAll();
+    if (FuseAdapter::IsServing()) return;
+    const Deadline deadline = Deadline::After(std::chrono::seconds(1));
+    while (telling_ && told_ < mine && !deadline.passed()) changed_.WaitUntil(mutex_, deadline);
+  }
+  // Blocks until there is something to tell; false at the end. `number` goes back to Told().
+  bool Next(uint64_t* number) {
+    MutexLock lock(mutex_);
+    telling_ = !ended_;
+    while (!ended_ && told_ == announced_)
+      changed_.WaitUntil(mutex_, Deadline::After(std::chrono::hours(1)));
+    *number = announced_;
+    return !ended_;
+  }
+  void Told(uint64_t number) {
+    MutexLock lock(mutex_);
+    told_ = number;
+    changed_.NotifyAll();
+  }
+  void End() {
+    MutexLock lock(mutex_);
+    ended_ = true;
+    telling_ = false;
+    changed_.NotifyAll();
+  }
+  bool ended() {
+    MutexLock lock(mutex_);
+    return ended_;
+  }
+
+ private:
+  Mutex mutex_;  // leaf
+  CondVar changed_;
+  uint64_t announced_ GUARDED_BY(mutex_) = 0;
+  uint64_t told_ GUARDED_BY(mutex_) = 0;
+  bool telling_ GUARDED_BY(mutex_) = false;  // somebody calls Next()
+  bool ended_ GUARDED_BY(mutex_) = false;
 };
 
 namespace {
@@ -126,10 +174,9 @@ FuseSession::FuseSession(Namespace& tree, MountOptions options,
       options_(std::move(options)),
       adapter_(std::move(adapter)),
       stop_(std::make_shared<WakeUp>()),
-      changed_(std::make_shared<WakeUp>()) {}
+      changes_(std::make_shared<Changes>()) {}
 
 // --- mounting
-// ----------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Namespace& tree, KeyedPool& pool,
                                                         MountOptions options) {
@@ -137,13 +184,13 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Namespace& tree, KeyedPo
   auto adapter = std::make_shared<FuseAdapter>(tree, pool);
   std::unique_ptr<FuseSession> session(new FuseSession(tree, std::move(options), adapter));
   RETURN_IF_ERROR(session->Connect());
-  tree.OnChange([changed = session->changed_] { changed->Wake(); });
+  tree.OnChange([changes = session->changes_] { changes->Announce(); });
   tree.SetMetricsSource([adapter] { return adapter->counters().Metrics(); });
   return session;
 }
 
 Status FuseSession::Connect() {
-  if (!stop_->valid() || !changed_->valid()) return ErrnoError(errno, "cannot make an eventfd");
+  if (!stop_->valid()) return ErrnoError(errno, "cannot make an eventfd");
   std::string program = "lamina";
   std::string flag = "-o";
   std::string list = "ro,nosuid,nodev,default_permissions,fsname=lamina,subtype=lamina";
@@ -171,6 +218,7 @@ std::string FuseSession::LibraryVersion() { return ::fuse_pkgversion(); }
 
 FuseSession::~FuseSession() {
   tree_.SetMetricsSource({});
+  changes_->End();
   adapter_->StopWaiting();
   Unmount();
   if (session_ != nullptr) fuse_session_destroy(session_);
@@ -182,7 +230,6 @@ void FuseSession::Unmount() {
 }
 
 // --- serving
-// -----------------------------------------------------------------------------------------
 
 Status FuseSession::Run() {
   const SignalScope signals(options_.handle_signals, stop_->fd());
@@ -219,9 +266,8 @@ void FuseSession::Stop() { stop_->Wake(); }
 void FuseSession::Control(pthread_t loop) {
   std::thread invalidator([this] { Invalidate(); });
   stop_->Wait();
-  ending_ = true;
+  changes_->End();
   adapter_->StopWaiting();
-  changed_->Wake();
   invalidator.join();
   fuse_session_exit(session_);
   // The loop's thread waits for a semaphore; a signal between its check and its wait is lost, hence
@@ -233,13 +279,12 @@ void FuseSession::Control(pthread_t loop) {
 }
 
 // --- the thread that never serves: readiness, invalidation
-// -------------------------------------------
 
 void FuseSession::Invalidate() {
   AnnounceReady();
-  while (!ending_) {
-    changed_->Wait();
-    if (!ending_) InvalidateChanged();
+  for (uint64_t number = 0; changes_->Next(&number);) {
+    InvalidateChanged();
+    changes_->Told(number);
   }
 }
 
@@ -256,7 +301,7 @@ void FuseSession::AnnounceReady() {
         LogWarning(written.error().message);
     }
   }
-  if (options_.on_ready && !ending_) options_.on_ready();
+  if (options_.on_ready && !changes_->ended()) options_.on_ready();
 }
 
 void FuseSession::InvalidateChanged() {

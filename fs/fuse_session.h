@@ -56,6 +56,7 @@ class FuseSession {
 
  private:
   class WakeUp;
+  class Changes;
   FuseSession(Namespace& tree, MountOptions options, std::shared_ptr<FuseAdapter> adapter);
   Status Connect();
   int Loop();
@@ -70,10 +71,9 @@ class FuseSession {
   std::shared_ptr<FuseAdapter> adapter_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
-  std::shared_ptr<WakeUp> stop_;     // signals, Stop() and the end of the loop
-  std::shared_ptr<WakeUp> changed_;  // names changed; also held by the catalog's callback
-  std::atomic<bool> ending_{false};  // the invalidating thread ends
-  std::atomic<bool> ended_{false};   // the loop has returned
+  std::shared_ptr<WakeUp> stop_;      // signals, Stop() and the end of the loop
+  std::shared_ptr<Changes> changes_;  // also held by the catalog's callback
+  std::atomic<bool> ended_{false};    // the loop has returned
 };
 
 }  // namespace lamina

@@ -40,7 +40,6 @@ Namespace::Namespace(Catalog& catalog, Store& store, const LayerStore& layers, s
       image_keys_(store, NodeKind::kImage) {}
 
 // --- the blocking forms
-// ------------------------------------------------------------------------------
 
 Result<NodeEntry> Namespace::Lookup(NodeId parent, std::string_view name) {
   return Answer(LookupIn(parent, name, true));
@@ -63,7 +62,6 @@ Result<std::optional<std::string>> Namespace::Xattr(NodeId node, std::string_vie
 Result<std::string> Namespace::ListXattr(NodeId node) { return Answer(XattrNamesOf(node, true)); }
 
 // --- which part answers
-// ------------------------------------------------------------------------------
 
 Attempt<NodeEntry> Namespace::LookupIn(NodeId parent, std::string_view name, bool may_wait) {
   const auto parts = SplitNode(parent);
@@ -94,10 +92,10 @@ Attempt<NodeAttributes> Namespace::AttrOf(NodeId node, bool may_wait) {
   if (!parts) return NoSuchNode(node);
   switch (parts->kind) {
     case NodeClass::kFixed:
-      return NodeAttributes{DirectoryAttr(node), 0};
+      return NodeAttributes{DirectoryAttr(node), kDirectorySeconds};
     case NodeClass::kDirectory: {
       ATTEMPT(const KeyPtr key, NameKey(parts->row, may_wait));
-      return NodeAttributes{DirectoryAttr(node), 0};
+      return NodeAttributes{DirectoryAttr(node), kDirectorySeconds};
     }
     case NodeClass::kLink: {
       ATTEMPT(const std::string target, LinkOf(node, may_wait));
@@ -262,7 +260,6 @@ FileSystemFacts Namespace::Facts(NodeId node) const {
 }
 
 // --- "." and ".."
-// ------------------------------------------------------------------------------------
 
 Attempt<NodeEntry> Namespace::EntryOf(NodeId node, bool may_wait) {
   ATTEMPT(const NodeAttributes attributes, AttrOf(node, may_wait));

@@ -9,8 +9,6 @@ namespace lamina {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
-// A directory of names is asked for again after this long: a tag may have come to win over it.
-constexpr double kDirectorySeconds = 1;
 // So are answers of a registry that is away.
 constexpr double kStaleSeconds = 5;
 
@@ -62,7 +60,6 @@ double Namespace::TagSeconds(const Resolution& resolution) const {
 }
 
 // --- entries
-// -----------------------------------------------------------------------------------------
 
 Attempt<NodeEntry> Namespace::DirectoryEntry(const std::string& key, bool may_wait) {
   auto row = names_.KnownRow(key);
@@ -74,7 +71,7 @@ Attempt<NodeEntry> Namespace::DirectoryEntry(const std::string& key, bool may_wa
   }
   const NodeId node = DirectoryNode(*row);
   handed_out_.NoteDirectory(node);
-  return NodeEntry{DirectoryAttr(node), kDirectorySeconds, 0};
+  return NodeEntry{DirectoryAttr(node), kDirectorySeconds, kDirectorySeconds};
 }
 
 Attempt<NodeEntry> Namespace::LinkEntry(const std::string& place, const std::string& target,
@@ -111,10 +108,10 @@ Attempt<NodeEntry> Namespace::PinEntry(const std::string& place, const std::stri
 }
 
 // --- lookups
-// -----------------------------------------------------------------------------------------
 
 Attempt<NodeEntry> Namespace::LookupInRoot(std::string_view name, bool may_wait) {
-  if (name == ".lamina") return NodeEntry{DirectoryAttr(kSelfFolderNode), kForever, 0};
+  if (name == ".lamina")
+    return NodeEntry{DirectoryAttr(kSelfFolderNode), kForever, kDirectorySeconds};
   std::optional<std::string> registry = RegistryOfFolder(name);
   const bool is_folder = registry.has_value();
   if (!is_folder && IsValidRegistry(name)) registry = std::string(name);
@@ -218,7 +215,6 @@ bool Namespace::IsListedBelow(const std::string& directory, const std::string& n
 }
 
 // --- listings
-// ----------------------------------------------------------------------------------------
 
 Listing Namespace::ListRoot() const {
   Listing listing{Folder(".", kRootNode), Folder("..", kRootNode),

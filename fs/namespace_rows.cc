@@ -11,7 +11,6 @@ constexpr size_t kMostKeys = 200'000;
 }  // namespace
 
 // --- RowTable
-// ----------------------------------------------------------------------------------------
 
 std::optional<uint32_t> RowTable::KnownRow(const std::string& key) const {
   MutexLock lock(mutex_);
@@ -54,7 +53,6 @@ std::shared_ptr<const std::string> RowTable::Remember(uint32_t row, const std::s
 }
 
 // --- ImageTable
-// --------------------------------------------------------------------------------------
 
 std::shared_ptr<const ImageRow> ImageTable::Find(uint32_t row) const {
   const Shard& shard = shards_[row % kShards];
@@ -88,7 +86,6 @@ void ImageTable::Put(uint32_t row, std::shared_ptr<const ImageRow> image) {
 }
 
 // --- TextShelf
-// ---------------------------------------------------------------------------------------
 
 void TextShelf::Put(NodeId node, std::string text) {
   auto shared = std::make_shared<const std::string>(std::move(text));
@@ -111,7 +108,6 @@ std::shared_ptr<const std::string> TextShelf::Find(NodeId node) const {
 }
 
 // --- ListingShelf
-// ------------------------------------------------------------------------------------
 
 void ListingShelf::Put(NodeId directory, std::shared_ptr<const Listing> listing) {
   MutexLock lock(mutex_);
@@ -128,7 +124,6 @@ std::shared_ptr<const Listing> ListingShelf::Find(NodeId directory) const {
 }
 
 // --- HandedOut
-// ---------------------------------------------------------------------------------------
 
 void HandedOut::NoteEntry(NodeId parent, std::string_view name) {
   MutexLock lock(mutex_);

@@ -73,7 +73,10 @@ Result<std::string> Namespace::SelfContent(SelfText text) const {
       return version_ + "\n";
     case SelfText::kLog: {
       std::string lines;
-      for (const std::string& line : RecentLogLines()) lines.append(line).push_back('\n');
+      for (const std::string& line : RecentLogLines()) {
+        lines += line;
+        if (!line.ends_with('\n')) lines.push_back('\n');
+      }
       return lines;
     }
     case SelfText::kMetrics:

@@ -18,6 +18,9 @@ namespace lamina {
 // Seconds that stand for "without limit"; the largest that libfuse and the kernel take without
 // wrapping.
 constexpr double kForever = 1e15;
+// A directory of names is asked for again after this long, and at once when names change
+// (OnChange).
+constexpr double kDirectorySeconds = 1;
 
 struct NodeAttr {
   NodeId id = 0;  // 0: there is no such node
