@@ -77,7 +77,8 @@ StoredFields FieldsOf(const inflate_state& state) {
   StoredFields fields{};
   // ISA-L leaves the first bits of the next byte above the valid ones; resuming, it reads that byte
   // again.
-  const uint64_t above = state.read_in_length < 64 ? ~uint64_t{0} << state.read_in_length : 0;
+  const int32_t bits = state.read_in_length;  // outside 0 to 64 only after a fault
+  const uint64_t above = bits >= 0 && bits < 64 ? ~uint64_t{0} << bits : 0;
   fields.read_in = state.read_in & ~above;
   fields.read_in_length = static_cast<uint32_t>(state.read_in_length);
   fields.block_state = state.block_state;
