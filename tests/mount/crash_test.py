@@ -10,7 +10,7 @@ from images.oci import Layout
 
 from mount import compare
 from mount.fetch_test import FetchCase
-from mount.harness import read, wait_until
+from mount.harness import read, run, wait_until
 
 
 def files_below(folder):
@@ -99,13 +99,13 @@ class KillTest(CrashCase):
             self.daemon.kill()
             self.daemon.start()
             self.assert_whole()
-            for digest in (self.fast, self.slow):
-                whole = [record for record in self.proxy.gets(digest) if not record.byte_range]
-                self.assertEqual(whole, [], "an indexed layer was streamed again")
+            # (Of a small layer a single chunk is the whole blob.)
+            whole = [record for record in self.proxy.gets(self.slow) if not record.byte_range]
+            self.assertEqual(whole, [], "an indexed layer was streamed again")
 
     def test_a_second_daemon_cannot_take_a_store_in_use(self):
         other = self.lamina(name="other", start=False)
-        other.store = self.daemon.store
+        self.addCleanup(run, "umount", "-l", other.mountpoint, check=False)
         done = other.command("mount", "--store", self.daemon.store, other.mountpoint, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(self.daemon.store, done.stderr)
@@ -158,8 +158,8 @@ class DamagedStoreTest(CrashCase):
         self.daemon.clear_cache()
         self.proxy.forget()
         self.assert_whole()
-        for digest in (self.fast, self.slow):
-            self.assertTrue(all(record.byte_range for record in self.proxy.gets(digest)))
+        self.assertGreater(len(self.proxy.gets(self.slow)), 1)
+        self.assertTrue(all(record.byte_range for record in self.proxy.gets(self.slow)))
 
     def test_a_cached_image_works_without_its_registry(self):
         self.daemon.command("fetch", f"{self.proxy.host}/app:v1")

@@ -49,6 +49,8 @@ class ProxyTest(MountCase):
         self.proxy.fail(self.digest, truncate=True)
         with self.assertRaises(Exception):
             self.get()
+        self.proxy.fail(self.digest, shorten=True)
+        self.assertEqual(self.get(), self.blob[:len(self.blob) // 2])
         self.proxy.fail(self.digest, status=503)
         with self.assertRaises(urllib.error.HTTPError):
             self.get()

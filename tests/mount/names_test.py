@@ -263,6 +263,13 @@ class CommandsTest(MountCase):
         self.assertEqual(daemon.command("resolve", self.name + ":v1").stdout, wanted)
         self.assertEqual(read(daemon.path("localhost/app/v1/rootfs/file")), b"x\n")
 
+    def test_an_option_wins_over_the_environment(self):
+        daemon = self.lamina(start=False)  # sets LAMINA_STORE
+        given = self.folder + "/given"
+        daemon.command("add", "--store", given, f"oci:{self.layout.path}", "--as", "app")
+        self.assertTrue(os.path.exists(given + "/lamina.db"))
+        self.assertFalse(os.path.exists(daemon.store))
+
     def test_listing_and_inspection_name_the_image(self):
         daemon = self.lamina()
         daemon.command("add", f"oci:{self.layout.path}", "--as", "app")

@@ -28,6 +28,7 @@ class Fault:
 
     corrupt     flips a byte in the middle of the body
     truncate    ends the connection after half of the body
+    shorten     answers with half of the body as if that were all
     hang        accepts the request and answers nothing until the fault is removed
     refuse      closes the connection without an answer
     status      answers this status code with an empty body
@@ -40,6 +41,7 @@ class Fault:
         self.where, self.ranged = where, ranged
         self.corrupt = what.pop("corrupt", False)
         self.truncate = what.pop("truncate", False)
+        self.shorten = what.pop("shorten", False)
         self.hang = what.pop("hang", False)
         self.refuse = what.pop("refuse", False)
         self.status = what.pop("status", 0)
@@ -103,6 +105,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             answer = upstream.getresponse()
             record.status = answer.status
             self.send_response(answer.status)
+            length = int(answer.headers.get("Content-Length") or 0)
+            if fault.shorten:
+                length //= 2
+                answer.headers.replace_header("Content-Length", str(length))
             for name, value in answer.getheaders():
                 if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
                     self.send_header(name, value)
@@ -110,14 +116,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.send_header("Connection", "close")
             self.end_headers()
             if self.command != "HEAD":
-                self._send_body(record, fault, answer)
+                self._send_body(record, fault, answer, length)
         finally:
             upstream.close()
 
-    def _send_body(self, record, fault, answer):
-        length = int(answer.headers.get("Content-Length") or 0)
+    def _send_body(self, record, fault, answer, length):
         while piece := answer.read(min(65536, fault.rate // 20 or 65536)):
             start = record.sent
+            if fault.shorten:
+                piece = piece[:length - start]
             if fault.corrupt and start <= length // 2 < start + len(piece):
                 piece = bytearray(piece)
                 piece[length // 2 - start] ^= 0x55
