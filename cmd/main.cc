@@ -27,8 +27,7 @@ struct CommandLine {
 };
 
 void AddCommonOptions(CLI::App& command, CommonOptions& common) {
-  command.add_option("--store", common.store, "folder of lamina's state and cache")
-      ->envname("LAMINA_STORE")
+  command.add_option("--store", common.store, "folder of lamina's state and cache (environment: LAMINA_STORE)")
       ->capture_default_str();
   command.add_option("--log-level", common.log_level, "debug, info, warning or error")->capture_default_str();
   command.set_config("--config", "", "read options from this TOML file");

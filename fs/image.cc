@@ -208,7 +208,11 @@ Status Image::OpenLocalLayers(MountedTree& mounted) {
 }
 
 Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) {
-  ASSIGN_OR_RETURN(const auto layers, OpenLayers(layer_count()));
+  ASSIGN_OR_RETURN(const auto tree, EnsureTree());
+  std::vector<std::shared_ptr<Layer>> layers(tree->layer_count());
+  for (uint32_t device = 0; device < layers.size(); ++device) {
+    ASSIGN_OR_RETURN(layers[device], LayerOf(*tree, device));
+  }
   uint64_t all = 0;
   uint64_t done = 0;
   for (const auto& layer : layers) all += layer->index().facts().chunk_count;
