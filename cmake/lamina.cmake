@@ -40,6 +40,8 @@ function(lamina_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
+add_custom_target(fuzzers)
+
 # lamina_fuzzer(name SOURCES a_fuzz.cc DEPS folder …): a libFuzzer target named fuzz_<name>.
 function(lamina_fuzzer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
@@ -48,4 +50,5 @@ function(lamina_fuzzer name)
   list(TRANSFORM ARG_DEPS PREPEND lamina_)
   target_link_libraries(fuzz_${name} PRIVATE ${ARG_DEPS} ${ARG_LIBS})
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers fuzz_${name})
 endfunction()
