@@ -47,7 +47,12 @@ HttpOutcome HttpClient::Perform(const HttpRequest& request, const Deadline& dead
     return outcome;
   }
   HttpOutcome outcome = HttpTransfer(lane->multi, lane->easy, options_, request, deadline).Run();
-  KeepLane(std::move(lane));
+  const bool silent =
+      outcome.error.code == Code::kTimeout && outcome.end == HttpOutcome::End::kFailed;
+  if (outcome.end == HttpOutcome::End::kBroken || silent)
+    DropLanes(lane->origin);
+  else
+    KeepLane(std::move(lane));
   return outcome;
 }
 
@@ -82,6 +87,16 @@ void HttpClient::KeepLane(std::unique_ptr<Lane> lane) {
     dropped.push_back(std::move(idle_.front()));
     idle_.erase(idle_.begin());
   }
+}
+
+// What broke one connection (a router that forgot it, a server that went) has likely broken those
+// beside it, and finding that out costs a stall for each.
+void HttpClient::DropLanes(const std::string& origin) {
+  std::vector<std::unique_ptr<Lane>> dropped;
+  MutexLock lock(mutex_);
+  for (std::unique_ptr<Lane>& lane : idle_)
+    if (lane->origin == origin) dropped.push_back(std::move(lane));
+  std::erase(idle_, nullptr);
 }
 
 Error BodyReceiver::TooLarge() const {

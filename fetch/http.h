@@ -80,6 +80,7 @@ class HttpClient {
   struct Lane;  // a connection and its handles
   std::unique_ptr<Lane> TakeLane(const std::string& origin);
   void KeepLane(std::unique_ptr<Lane> lane);
+  void DropLanes(const std::string& origin);
 
   const HttpOptions options_;
   Mutex mutex_;                                                 // leaf; guards the idle lanes

@@ -110,6 +110,7 @@ Result<std::string> RegistryRepository::FetchSmallBlob(const Descriptor& descrip
     BodyReceiver receiver(name, limit);
     request.receiver = &receiver;
     RegistryAnswer answer = session_->Run(request, deadline);
+    session_->counters().blob_bytes.fetch_add(receiver.body().size());
     if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);
     RETURN_IF_ERROR(CheckDocument(receiver.body(), descriptor.digest, descriptor.size, name));
     return std::move(receiver.body());

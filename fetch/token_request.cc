@@ -74,7 +74,9 @@ bool Repeats(std::string_view text, const RegistryCredentials& credentials) {
   const auto holds = [&](const std::string& secret) {
     return !secret.empty() && text.find(secret) != std::string_view::npos;
   };
-  return holds(credentials.password) || holds(credentials.identity_token);
+  const std::string basic = BasicAuthorization(credentials);
+  return holds(credentials.password) || holds(credentials.identity_token) ||
+         (!credentials.empty() && holds(basic.substr(basic.find(' ') + 1)));
 }
 
 Error Refusal(const TokenRequest& request, const HttpResponse& response) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <thread>
 
 #include "tests/unit/fetch/registry_fixture.h"
@@ -51,7 +52,7 @@ TEST(RegistryBlobTest, RefusesRangesBeyondTheEndWithoutARequest) {
 }
 
 TEST(RegistryBlobTest, TakesItsPartOfAWholeBlobAndLeavesTheRest) {
-  const std::string blob = PatternBytes(64u << 20);
+  const std::string blob = PatternBytes(16u << 20);
   FakeRegistry fake([&](const FakeRequest&) { return Bytes(blob); });
   const auto source = fake.Blob(blob);
   std::string out;
@@ -239,7 +240,8 @@ TEST(RegistryBlobTest, AnExceptionOfTheSinkBecomesAnError) {
 
 TEST(RegistryBlobTest, ASlowSinkIsNoStall) {
   const std::string blob = PatternBytes(2u << 20);
-  FakeRegistry fake([&](const FakeRequest& request) { return ServeBlob(request, blob); });
+  FakeRegistry fake([&](const FakeRequest& request) { return ServeBlob(request, blob); },
+                    QuickStalls());
   size_t taken = 0;
   bool slept = false;
   const Status status = fake.Blob(blob)->Stream(0, [&](ByteSpan bytes) -> Status {
@@ -257,23 +259,51 @@ TEST(RegistryBlobTest, ASlowSinkIsNoStall) {
 TEST(RegistryBlobTest, AStalledTransferIsLeftAndGoesOn) {
   const std::string blob = PatternBytes(200000);
   std::atomic<int> calls{0};
-  FakeRegistry fake([&](const FakeRequest& request) {
-    FakeResponse response = ServeBlob(request, blob);
-    if (calls++ == 0) response.silent_after = 70000;
-    return response;
-  });
+  FakeRegistry fake(
+      [&](const FakeRequest& request) {
+        FakeResponse response = ServeBlob(request, blob);
+        if (calls++ == 0) response.silent_after = 70000;
+        return response;
+      },
+      QuickStalls());
   std::string out;
   ASSERT_TRUE(StreamInto(*fake.Blob(blob), 0, &out).has_value());
   EXPECT_EQ(out, blob);
   EXPECT_EQ(fake.server.requests().at(1).Header("range"), "bytes=70000-199999");
 }
 
+TEST(RegistryBlobTest, AfterAStallTheConnectionsBesideItAreNotTrusted) {
+  const std::string blob = PatternBytes(1000);
+  std::barrier together(2);
+  std::atomic<int> calls{0};
+  FakeRegistry fake(
+      [&](const FakeRequest& request) {
+        const int call = calls++;
+        if (call < 2) together.arrive_and_wait();  // two connections at once
+        FakeResponse response = ServeBlob(request, blob);
+        response.silent = call == 2;
+        return response;
+      },
+      QuickStalls());
+  const auto source = fake.Blob(blob);
+  std::string out;
+  std::string out_of_other;
+  std::thread other([&] { EXPECT_TRUE(ReadInto(*source, 0, 10, &out_of_other).has_value()); });
+  EXPECT_TRUE(ReadInto(*source, 0, 10, &out).has_value());
+  other.join();
+  EXPECT_TRUE(ReadInto(*source, 20, 10, &out).has_value());
+  EXPECT_EQ(out, blob.substr(20, 10));
+  EXPECT_EQ(fake.server.connections(), 3);
+}
+
 TEST(RegistryBlobTest, ASilentServerEndsWithTheDeadline) {
-  FakeRegistry fake([](const FakeRequest&) {
-    FakeResponse response;
-    response.silent = true;
-    return response;
-  });
+  FakeRegistry fake(
+      [](const FakeRequest&) {
+        FakeResponse response;
+        response.silent = true;
+        return response;
+      },
+      QuickStalls());
   std::string out;
   const auto source = fake.Blob(PatternBytes(1000));
   const Status status =

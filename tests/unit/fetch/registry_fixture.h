@@ -43,6 +43,13 @@ class MovableClock : public WallClock {
 inline RegistryOptions ShortTimeouts() {
   RegistryOptions options;
   options.connect_timeout = std::chrono::milliseconds(2000);
+  options.stall_timeout = std::chrono::milliseconds(8000);
+  return options;
+}
+
+// For servers that stall on purpose.
+inline RegistryOptions QuickStalls() {
+  RegistryOptions options = ShortTimeouts();
   options.stall_timeout = std::chrono::milliseconds(300);
   return options;
 }
