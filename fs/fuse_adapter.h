@@ -12,8 +12,8 @@
 
 #include "base/keyed_pool.h"
 #include "base/mutex.h"
-#include "fs/fuse_counters.h"
 #include "fs/fuse_pending.h"
+#include "fs/fuse_wire.h"
 #include "fs/namespace.h"
 
 struct fuse_lowlevel_ops;
@@ -28,7 +28,7 @@ class FuseAdapter : public std::enable_shared_from_this<FuseAdapter> {
 
   // For fuse_session_new, with the adapter as userdata.
   static const fuse_lowlevel_ops& Operations();
-  FuseCounters& counters() { return counters_; }
+  FuseWire& wire() { return wire_; }
   // What waits is answered EINTR, now and from now on. Returns when no reply is being written by a
   // job.
   void StopWaiting() { pending_.Stop(); }
@@ -61,7 +61,7 @@ class FuseAdapter : public std::enable_shared_from_this<FuseAdapter> {
 
   Namespace& tree_;
   KeyedPool& pool_;
-  FuseCounters counters_;
+  FuseWire wire_;
   PendingSet pending_;
   Mutex gates_mutex_;  // leaf
   std::unordered_map<NodeId, std::vector<ParkedPtr>> gates_ GUARDED_BY(gates_mutex_);

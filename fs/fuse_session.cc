@@ -3,7 +3,6 @@
 #define FUSE_USE_VERSION 312
 #include <fmt/core.h>
 #include <fuse_lowlevel.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -149,17 +148,12 @@ class SignalScope {
   std::array<std::pair<int, struct sigaction>, 3> saved_{};
 };
 
-// Reads one message of the kernel and counts it. libfuse cancels its threads here, so nothing may
-// need cleaning up and the cancellation has to pass through: not noexcept, no catch.
-ssize_t CountingRead(int fd, void* buffer, size_t size, void* userdata) {
-  const ssize_t got = ::read(fd, buffer, size);
-  if (got >= static_cast<ssize_t>(sizeof(fuse_in_header)))
-    static_cast<FuseAdapter*>(userdata)->counters().Add(
-        static_cast<const fuse_in_header*>(buffer)->opcode);
-  return got;
+ssize_t ReadMessage(int fd, void* buffer, size_t size, void* userdata) {
+  return static_cast<FuseAdapter*>(userdata)->wire().Read(fd, buffer, size);
 }
-
-ssize_t PlainWritev(int fd, iovec* parts, int count, void*) { return ::writev(fd, parts, count); }
+ssize_t WriteReply(int fd, iovec* parts, int count, void* userdata) {
+  return static_cast<FuseAdapter*>(userdata)->wire().Write(fd, parts, count);
+}
 
 size_t ThreadCount(size_t wanted) {
   if (wanted > 0) return wanted;
@@ -185,7 +179,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Namespace& tree, KeyedPo
   std::unique_ptr<FuseSession> session(new FuseSession(tree, std::move(options), adapter));
   RETURN_IF_ERROR(session->Connect());
   tree.OnChange([changes = session->changes_] { changes->Announce(); });
-  tree.SetMetricsSource([adapter] { return adapter->counters().Metrics(); });
+  tree.SetMetricsSource([adapter] { return adapter->wire().counters().Metrics(); });
   return session;
 }
 
@@ -207,8 +201,8 @@ Status FuseSession::Connect() {
                                         Quote(options_.mountpoint))};
   mounted_ = true;
   fuse_custom_io io{};
-  io.read = CountingRead;
-  io.writev = PlainWritev;
+  io.read = ReadMessage;
+  io.writev = WriteReply;
   if (fuse_session_custom_io(session_, &io, fuse_session_fd(session_)) != 0)
     return Error{Code::kInternal, "libfuse refuses to have its messages counted"};
   return {};
@@ -315,7 +309,7 @@ void FuseSession::InvalidateChanged() {
 }
 
 std::vector<std::pair<std::string, uint64_t>> FuseSession::counters() const {
-  return adapter_->counters().Values();
+  return adapter_->wire().counters().Values();
 }
 
 }  // namespace lamina

@@ -255,8 +255,11 @@ FileSystemFacts Namespace::Facts(NodeId node) const {
   if (!parts || parts->kind != NodeClass::kTree) return {};
   const auto row = images_.Find(parts->row);
   if (row == nullptr || row->tree == nullptr) return {};
-  return {.blocks = row->tree->tree().file_bytes() / 4096,
-          .files = row->tree->tree().inode_count()};
+  const Tree& tree = row->tree->tree();
+  FileSystemFacts facts{.blocks = 0, .files = tree.inode_count()};
+  for (uint32_t device = 0; device < tree.device_count(); ++device)
+    facts.blocks += tree.device_bytes(device) / 4096;
+  return facts;
 }
 
 // --- "." and ".."

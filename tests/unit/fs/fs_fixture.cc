@@ -1,5 +1,6 @@
 #include "fs_fixture.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 
 #include <array>

@@ -291,17 +291,15 @@ TEST_F(FuseMountTest, NothingCanBeWritten) {
 
 TEST_F(FuseMountTest, FileHandlesOutliveTheKernelsCaches) {
   const std::string path = Image() + "/rootfs/dir/a";
-  struct {
-    file_handle handle;
-    unsigned char bytes[MAX_HANDLE_SZ];
-  } space{};
-  space.handle.handle_bytes = MAX_HANDLE_SZ;
+  alignas(file_handle) unsigned char space[sizeof(file_handle) + MAX_HANDLE_SZ] = {};
+  auto* handle = reinterpret_cast<file_handle*>(space);
+  handle->handle_bytes = MAX_HANDLE_SZ;
   int mount_id = 0;
-  ASSERT_EQ(::name_to_handle_at(AT_FDCWD, path.c_str(), &space.handle, &mount_id, 0), 0)
+  ASSERT_EQ(::name_to_handle_at(AT_FDCWD, path.c_str(), handle, &mount_id, 0), 0)
       << std::strerror(errno);
   const UniqueFd root(::open(mountpoint_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   Shell("echo 2 > /proc/sys/vm/drop_caches");
-  const UniqueFd file(::open_by_handle_at(root.get(), &space.handle, O_RDONLY | O_CLOEXEC));
+  const UniqueFd file(::open_by_handle_at(root.get(), handle, O_RDONLY | O_CLOEXEC));
   ASSERT_TRUE(file.valid()) << std::strerror(errno);
   char bytes[8];
   EXPECT_EQ(::read(file.get(), bytes, sizeof bytes), 4);

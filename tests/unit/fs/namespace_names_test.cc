@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace lamina {
 namespace {
@@ -37,10 +38,10 @@ TEST(NameFormTest, DigestWinsOverTheTagBesideIt) {
 }
 
 TEST(NameFormTest, RefusesWhatTheGrammarRefuses) {
-  for (const std::string name :
-       {"", "-x", ".x", "a b", "a\nb", "é", ":tag", "name:", "name:-x", "a:b:c", "@sha256:" + kHex,
-        "name@sha256:abc", "name@" + kHex, "Upper:tag", "rootfs:latest", "layers@sha256:" + kHex,
-        std::string(129, 'A'), "name:" + std::string(129, 'a')})
+  for (const std::string& name : std::vector<std::string>{
+           "", "-x", ".x", "a b", "a\nb", "é", ":tag", "name:", "name:-x", "a:b:c",
+           "@sha256:" + kHex, "name@sha256:abc", "name@" + kHex, "Upper:tag", "rootfs:latest",
+           "layers@sha256:" + kHex, std::string(129, 'A'), "name:" + std::string(129, 'a')})
     EXPECT_EQ(KindOf(name), NameForm::Kind::kInvalid) << name;
 }
 
