@@ -80,6 +80,8 @@ Status Serve(const CommonOptions& common, const MountCommand& command, const std
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
   RETURN_IF_ERROR(MakeFolders(common.store));
+  // A peer that closes its socket is an error of that write, not the end of the daemon.
+  std::signal(SIGPIPE, SIG_IGN);
   RETURN_IF_ERROR(StartLog({.level = level, .file = StorePaths{common.store}.LogFile(), .to_stderr = command.foreground}));
   ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options));
   KeyedPool pool({});
