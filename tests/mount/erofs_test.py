@@ -55,7 +55,7 @@ class ErofsTest(MountCase):
 
     def test_fsck_finds_nothing_wrong(self):
         _, tree, devices = self.open_image("gzip")
-        done = run("fsck.erofs", *(f"--device={device}" for device in devices), tree)
+        done = run("fsck.erofs", "-d3", *(f"--device={device}" for device in devices), tree)
         self.assertIn("No errors found", done.stdout + done.stderr)
 
     def test_dump_reads_the_superblock(self):
