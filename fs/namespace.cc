@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/log.h"
 #include "base/text.h"
 
 namespace lamina {
@@ -42,7 +43,14 @@ Namespace::Namespace(Catalog& catalog, Store& store, const LayerStore& layers, s
 // --- the blocking forms
 
 Result<NodeEntry> Namespace::Lookup(NodeId parent, std::string_view name) {
-  return Answer(LookupIn(parent, name, true));
+  Result<NodeEntry> found = Answer(LookupIn(parent, name, true));
+  // Trees write down their own failures. That a name is not there is an answer, not a failure.
+  const auto parts = SplitNode(parent);
+  const bool of_names =
+      parts && (parts->kind == NodeClass::kFixed || parts->kind == NodeClass::kDirectory);
+  if (!found && of_names && found.error().code != Code::kNotFound)
+    LogWarning(Quote(name) + " cannot be looked up: " + found.error().message);
+  return found;
 }
 Result<NodeAttributes> Namespace::GetAttr(NodeId node) { return Answer(AttrOf(node, true)); }
 Result<std::string> Namespace::ReadLink(NodeId node) { return Answer(LinkOf(node, true)); }

@@ -137,11 +137,7 @@ Attempt<uint32_t> Namespace::RowOfImage(const std::string& repository, const Dig
   }
   if (!may_wait) return std::nullopt;
   auto image = catalog_.OpenImage(repository, digest);
-  if (!image) {
-    if (image.error().code != Code::kNotFound)
-      LogWarning(fmt::format("{}: {}", key, image.error().message));
-    return image.error();
-  }
+  if (!image) return image.error();
   const auto row = image_keys_.Row(key);
   if (!row) return row.error();
   images_.Put(*row, MakeRow(*row, std::nullopt, *image, (*image)->OpenedTree()));

@@ -151,6 +151,16 @@ class Prober {
     ::waitpid(child_, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+  // Again and again, since a signal may come before the lookup begins.
+  int InterruptUntilGone() const {
+    siginfo_t gone{};
+    while (::waitid(P_PID, static_cast<id_t>(child_), &gone, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           gone.si_pid == 0) {
+      Interrupt();
+      ::usleep(10'000);
+    }
+    return Errno();
+  }
 
  private:
   pid_t child_ = -1;
@@ -313,6 +323,19 @@ TEST_F(FuseMountTest, WaitingLookupIsInterruptedAndHoldsUpNobodyElse) {
   prober.Interrupt();
   EXPECT_EQ(prober.Errno(), EINTR);
   EXPECT_GT(Count("interrupt"), 0u);
+}
+
+TEST_F(FuseMountTest, QueuedLookupsAreInterruptedToo) {
+  SilentServer server;
+  const std::string repository = fmt::format("localhost:{}/team/app", server.port());
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), repository));
+  std::vector<std::unique_ptr<Prober>> probers;
+  // More than one key's share of the pool: some run, the others wait in line.
+  for (int i = 0; i < 24; ++i)
+    probers.push_back(std::make_unique<Prober>(
+        fmt::format("{}/localhost_{}_/team/app/tag{}", mountpoint_, server.port(), i)));
+  for (const auto& prober : probers) EXPECT_EQ(prober->InterruptUntilGone(), EINTR);
+  EXPECT_EQ(Shell("cat '" + Image() + "/rootfs/dir/new'"), "new\n");
 }
 
 TEST_F(FuseMountTest, StopAnswersWhatWaits) {

@@ -4,6 +4,10 @@
 
 #include <gmock/gmock.h>
 
+#include <cerrno>
+
+#include "base/errno.h"
+
 #include "fs_fixture.h"
 
 namespace lamina {
@@ -237,6 +241,14 @@ TEST_F(NamespaceTest, DotAndDotDotLeadWhereTheyShould) {
   EXPECT_EQ(Entry(folder, "..").attr.id, rootfs);
   EXPECT_EQ(Entry(folder, ".").attr.id, folder);
   EXPECT_EQ(Entry(Entry(layers, "0").attr.id, "..").attr.id, layers);
+}
+
+TEST_F(NamespaceTest, RegistryThatIsAwayIsNotANameThatIsNotThere) {
+  // Port 1 of the loopback: nobody listens.
+  const auto entry = names_->Lookup(kRootNode, "localhost_1_");
+  ASSERT_FALSE(entry);
+  EXPECT_EQ(ToNameErrno(entry.error().code), ETIMEDOUT);
+  EXPECT_THAT(ReadAll(Walk(".lamina/log")), HasSubstr("localhost_1_"));
 }
 
 TEST_F(NamespaceTest, SelfFolderTellsVersionLogAndMetrics) {
