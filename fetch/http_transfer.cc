@@ -1,5 +1,7 @@
 #include "fetch/http_transfer.h"
 
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -86,9 +88,10 @@ bool Guarded(HttpOutcome& outcome, Step step) {
 
 }  // namespace
 
-HttpTransfer::HttpTransfer(CURLM* multi, CURL* easy, const HttpOptions& options,
+HttpTransfer::HttpTransfer(void* multi, void* easy, const HttpOptions& options,
                            const HttpRequest& request, const Deadline& deadline)
     : multi_(multi), easy_(easy), options_(options), request_(request), deadline_(deadline) {
+  static_assert(kMessageBytes == CURL_ERROR_SIZE);
   curl_easy_reset(easy_);
   SetOptions();
   SetTlsOptions();
@@ -150,13 +153,12 @@ HttpOutcome HttpTransfer::Run() {
     Fail(HttpOutcome::End::kBroken, Code::kUnavailable, "libcurl does not take the request");
     return std::move(outcome_);
   }
-  const CURLcode code = Drive();
-  Conclude(code);
+  Conclude(Drive());
   curl_multi_remove_handle(multi_, easy_);
   return std::move(outcome_);
 }
 
-CURLcode HttpTransfer::Drive() {
+int HttpTransfer::Drive() {
   int running = 1;
   while (true) {
     if (curl_multi_perform(multi_, &running) != CURLM_OK) return CURLE_FAILED_INIT;
@@ -261,7 +263,7 @@ bool HttpTransfer::Follow(Result<HttpReceiver::Next> next) {
   return stop_ == Stop::kNone;
 }
 
-void HttpTransfer::Conclude(CURLcode code) {
+void HttpTransfer::Conclude(int code) {
   using End = HttpOutcome::End;
   switch (stop_) {
     case Stop::kReceiver:
@@ -288,7 +290,8 @@ void HttpTransfer::Conclude(CURLcode code) {
   ConcludeBroken(code);
 }
 
-void HttpTransfer::ConcludeBroken(CURLcode code) {
+void HttpTransfer::ConcludeBroken(int outcome) {
+  const auto code = static_cast<CURLcode>(outcome);
   long system_error = 0;
   curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
   std::string reason = code == CURLE_OK ? "its answer has no headers" : Cause(code, system_error);

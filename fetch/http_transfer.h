@@ -4,19 +4,22 @@
 // multi interface itself, since that is what lets a wait end at a deadline and a stall be measured
 // without the time that the receiver takes. One thread, used once.
 
-#include <curl/curl.h>
-
 #include <array>
 #include <string>
 #include <string_view>
 
 #include "fetch/http.h"
 
+struct curl_slist;
+
 namespace lamina {
+
+// libcurl's header stays in the .cc files. Its handles are void pointers (CURLM*, CURL*), its codes
+// (CURLcode) ints here.
 
 class HttpTransfer {
  public:
-  HttpTransfer(CURLM* multi, CURL* easy, const HttpOptions& options, const HttpRequest& request,
+  HttpTransfer(void* multi, void* easy, const HttpOptions& options, const HttpRequest& request,
                const Deadline& deadline);
   ~HttpTransfer();
   HttpTransfer(const HttpTransfer&) = delete;
@@ -31,7 +34,7 @@ class HttpTransfer {
   void SetTlsOptions();
   void SetRequest();
   // The result of libcurl, or stop_ where we ended it.
-  CURLcode Drive();
+  int Drive();
   bool CheckTime();
 
   static size_t OnHeader(char* data, size_t size, size_t count, void* self);
@@ -43,12 +46,12 @@ class HttpTransfer {
   bool Follow(Result<HttpReceiver::Next> next);
   bool KeepErrorBody(ByteSpan bytes);
 
-  void Conclude(CURLcode code);
+  void Conclude(int code);
   void Fail(HttpOutcome::End end, Code code, const std::string& reason);
-  void ConcludeBroken(CURLcode code);
+  void ConcludeBroken(int outcome);
 
-  CURLM* const multi_;
-  CURL* const easy_;
+  void* const multi_;
+  void* const easy_;
   const HttpOptions& options_;
   const HttpRequest& request_;
   const Deadline deadline_;
@@ -59,7 +62,8 @@ class HttpTransfer {
   uint64_t header_bytes_ = 0;
   Deadline::Clock::time_point last_byte_;  // or when the request was sent
   curl_slist* header_list_ = nullptr;
-  std::array<char, CURL_ERROR_SIZE> message_{};
+  static constexpr size_t kMessageBytes = 256;  // CURL_ERROR_SIZE
+  std::array<char, kMessageBytes> message_{};
 };
 
 }  // namespace lamina
