@@ -1,10 +1,10 @@
 #pragma once
 
 // The state of ISA-L's inflate as bytes of a checkpoint, and back (docs/
-// formats-checkpoint.md). ISA-L keeps all that it needs between two calls in struct inflate_state: the bit
-// buffer, the Huffman tables of the present block and, in tmp_out_buffer, the last 32 KiB of output
-// and the output that is decoded but not yet taken. Only the parts in use are stored. The layout of
-// the tables is ISA-L's own, so the bytes are tied to its version.
+// formats-checkpoint.md). ISA-L keeps all that it needs between two calls in struct inflate_state:
+// the bit buffer, the Huffman tables of the present block and, in tmp_out_buffer, the last 32 KiB
+// of output and the output that is decoded but not yet taken. Only the parts in use are stored. The
+// layout of the tables is ISA-L's own, so the bytes are tied to its version.
 //
 // Decoding trusts nothing: ISA-L itself checks no index of a state, so every field and every table
 // entry that it would follow is checked here against what ISA-L can have written. Pure functions;
