@@ -6,6 +6,11 @@ if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   list(APPEND LAMINA_WARNINGS -Wthread-safety)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  # g++ 12 sees overlapping copies in std::string's operator+ that are not there (GCC bug 105651).
+  list(APPEND LAMINA_WARNINGS -Wno-restrict)
+endif()
+
 function(lamina_common_options target)
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   target_compile_options(${target} PRIVATE ${LAMINA_WARNINGS})

@@ -32,14 +32,14 @@ class FlatSink {
 struct IndexRequest {
   Digest blob_digest;
   uint64_t blob_size = 0;
-  std::optional<Digest> diff_id;  // of the image config; checked where given
+  std::optional<Digest> diff_id = {};  // of the image config; checked where given
   std::string name;               // of the layer in messages: "layer 2 (sha256:1f2e…)"
   std::string output_path;        // of the index file, written atomically
   FlatSink* sink = nullptr;       // may be absent
   TarLimits tar_limits = {};
   uint64_t entry_limit = 10'000'000;
   // Told from one thread, a few times a second: compressed bytes done. May be absent.
-  std::function<void(uint64_t)> progress;
+  std::function<void(uint64_t)> progress = {};
   // Set from outside to give up with kCancelled. May be absent.
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -152,9 +152,16 @@ Result<std::optional<uint32_t>> LayerTree::Add(const TarEntry& entry) {
   std::string_view hidden;
   const NameKind kind = ClassifyName(name, &hidden);
   if (kind == NameKind::kInvalidWhiteout) return Invalid("it is a whiteout of no valid name");
-  ASSIGN_OR_RETURN(
-      const Place parent,
-      Walker(*this, /*create=*/true).Walk(std::span(components).first(components.size() - 1)));
+  auto walked =
+      Walker(*this, /*create=*/true).Walk(std::span(components).first(components.size() - 1));
+  const bool is_marker = kind == NameKind::kWhiteout || kind == NameKind::kOpaque;
+  if (!walked && is_marker && walked.error().code == Code::kInvalid) {
+    // umoci writes `d` and `d/.wh.x` when a file replaces a directory. The file hides it all.
+    warn_("a whiteout below what is no directory in this layer was ignored: " + Quote(entry.path));
+    return kNoData;
+  }
+  if (!walked) return std::move(walked).error();
+  const Place parent = *std::move(walked);
   if (parent.depth >= kMaxDepth)
     return Error{Code::kLimit,
                  "it is nested deeper than the limit of " + std::to_string(kMaxDepth)};
