@@ -9,6 +9,10 @@ endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   # g++ 12 sees overlapping copies in std::string's operator+ that are not there (GCC bug 105651).
   list(APPEND LAMINA_WARNINGS -Wno-restrict)
+  if(LAMINA_SANITIZE)
+    # And, under the sanitizers, std::optional's of strings as uninitialized (GCC bug 105562).
+    list(APPEND LAMINA_WARNINGS -Wno-maybe-uninitialized)
+  endif()
 endif()
 
 function(lamina_common_options target)
