@@ -1,7 +1,10 @@
 # The two functions that every folder uses.
 
 set(LAMINA_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast
-    -Wcast-qual -Wimplicit-fallthrough -Werror)
+    -Wcast-qual -Wimplicit-fallthrough)
+if(LAMINA_WERROR)
+  list(APPEND LAMINA_WARNINGS -Werror)
+endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   list(APPEND LAMINA_WARNINGS -Wthread-safety)
 endif()
