@@ -15,6 +15,8 @@ namespace format = index_format;
 namespace {
 
 constexpr uint32_t kMaxLinksFollowed = 255;
+// Components of a path and of all targets on its way: each link may bring two thousand more.
+constexpr uint32_t kMaxSteps = 16384;
 constexpr size_t kMaxName = 255;
 constexpr size_t kMaxTarget = 4095;  // PATH_MAX without the NUL
 constexpr uint32_t kImplicitMode = 0755;
@@ -46,6 +48,7 @@ class LayerTree::Walker {
   Result<Place> Walk(std::span<const std::string_view> components) {
     Push(components);
     while (!pending_.empty() && place_.missing.empty()) {
+      if (++steps_ > kMaxSteps) return TooManyLinks();
       const std::string_view name = pending_.back();
       pending_.pop_back();
       RETURN_IF_ERROR(Step(name));
@@ -88,9 +91,7 @@ class LayerTree::Walker {
   }
 
   Status Follow(uint32_t link) {
-    if (++followed_ > kMaxLinksFollowed)
-      return Invalid("too many symbolic links in its parents, or a loop of them, at " +
-                     Quote(tree_.PathOf(link)));
+    if (++followed_ > kMaxLinksFollowed) return TooManyLinks();
     const format::InodeRecord& inode = tree_.inodes_[tree_.nodes_[link].value];
     ASSIGN_OR_RETURN(std::string target,
                      tree_.writer_.ReadString({inode.place, static_cast<uint32_t>(inode.size)}));
@@ -98,6 +99,11 @@ class LayerTree::Walker {
     targets_.push_back(std::move(target));
     Push(Split(targets_.back(), '/'));
     return {};
+  }
+
+  Error TooManyLinks() const {
+    return Invalid("too many symbolic links in its parents, or a loop of them, at " +
+                   Quote(tree_.PathOf(place_.node)));
   }
 
   // What is left goes into `missing`, cleaned with the place it starts from.
@@ -114,6 +120,7 @@ class LayerTree::Walker {
   const bool create_;
   Place place_;
   uint32_t followed_ = 0;
+  uint32_t steps_ = 0;
   std::vector<std::string_view> pending_;  // the next one is the last
   std::deque<std::string> targets_;        // what pending_ points into
 };

@@ -127,6 +127,16 @@ std::vector<HostileLayer> Paths() {
   };
 }
 
+std::string Multiplier() {
+  TarBuilder tar;
+  tar.Folder("d");
+  for (int i = 0; i < 11; ++i) {
+    const std::string target = Repeat("d/../", 795) + (i == 0 ? "d" : "l" + std::to_string(i - 1));
+    tar.Add({.name = "l" + std::to_string(i), .type = '2', .pax = {{"linkpath", target}}});
+  }
+  return tar.File("l10/f", "1").Finish();
+}
+
 std::vector<HostileLayer> Symlinks() {
   return {
       {"ParentIsLink",
@@ -156,6 +166,8 @@ std::vector<HostileLayer> Symlinks() {
        TarBuilder().Symlink("a", "a").File("a/f", "1").Finish(),
        {},
        {"'a/f'", "symbolic links"}},
+      // Eleven links, each with 1,591 components.
+      {"LinksThatMultiplySteps", Multiplier(), {}, {"'l10/f'", "symbolic links"}},
       {"LoopThatIsNotFollowed", TarBuilder().Symlink("a", "a").Finish(), {"l a->a"}},
       {"LinkToFileAsParent",
        TarBuilder().File("f", "1").Symlink("l", "f").File("l/x", "2").Finish(),
