@@ -106,8 +106,13 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
                     .name = request.name,
                     .output_path = paths_.Index(request.descriptor.digest),
                     .sink = sink ? &*sink : nullptr,
-                    .progress = {},
                     .cancel = &cancelled_};
+  if (writer)
+    pass.before_publish = [&](const std::shared_ptr<const LayerIndex>& index) {
+      const LayerChunks owner(index, counters_);
+      if (Status kept = (*writer)->Commit(owner); !kept)
+        LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
+    };
   if (request.progress) {
     request.progress->total_bytes = request.descriptor.size;
     pass.progress = [progress = request.progress](uint64_t done) { progress->done_bytes = done; };
@@ -117,11 +122,6 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   ++counters_->indexed;
   LogInfo(fmt::format("indexed {}: {} entries, {} of index", request.name, index->facts().entry_count,
                       HumanSize(index->file_bytes())));
-  if (writer) {
-    const LayerChunks owner(index, counters_);
-    if (Status kept = (*writer)->Commit(owner); !kept)
-      LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
-  }
   return index;
 }
 

@@ -47,11 +47,11 @@ Status LayerBuilder::Finish() {
   return tree_.Emit();
 }
 
-Status LayerBuilder::Commit(LayerFacts facts) {
+Result<AtomicFile> LayerBuilder::Write(LayerFacts facts) {
   facts.flat_size = chunker_.position();
   if (more_warnings_ > 0)
     warnings_.back() = "and " + std::to_string(more_warnings_ + 1) + " more warnings";
-  return writer_.Commit(facts, tree_.names(), warnings_);
+  return writer_.Write(facts, tree_.names(), warnings_);
 }
 
 }  // namespace lamina

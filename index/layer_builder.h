@@ -31,8 +31,8 @@ class LayerBuilder : public TarHandler {
 
   // After the parser's Finish().
   Status Finish();
-  // Writes the file; `facts` lacks the flat size and the counts.
-  Status Commit(LayerFacts facts);
+  // Writes the file, which is not committed; `facts` lacks the flat size and the counts.
+  Result<AtomicFile> Write(LayerFacts facts);
 
  private:
   Status AddEntry(const TarEntry& entry);

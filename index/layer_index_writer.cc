@@ -163,8 +163,8 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t na
   return header;
 }
 
-Status LayerIndexWriter::Commit(const LayerFacts& facts, std::string_view names,
-                                const std::vector<std::string>& warnings) {
+Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_view names,
+                                           const std::vector<std::string>& warnings) {
   RETURN_IF_ERROR(AddWarnings(warnings));
   format::Header header = MakeHeader(facts, names.size());
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path_));
@@ -181,7 +181,7 @@ Status LayerIndexWriter::Commit(const LayerFacts& facts, std::string_view names,
   header.body_crc = body.crc();
   header.header_crc = Crc32c(BytesOf(header));
   RETURN_IF_ERROR(PwriteExactly(file.fd(), BytesOf(header), 0, path_));
-  return file.Commit();
+  return file;
 }
 
 }  // namespace lamina

@@ -2,8 +2,8 @@
 
 // LayerIndexWriter: collects what becomes a layer index file while the layer passes by, and writes
 // the file at the end. What grows with the layer's data is spooled to disk; the tree is handed over
-// at the end, entry by entry in the order of the file. One thread. Destruction without Commit()
-// leaves nothing behind.
+// at the end, entry by entry in the order of the file. One thread. Destruction leaves
+// nothing behind but what was committed.
 
 #include <array>
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "index/compression.h"
 #include "index/layer_index.h"
@@ -44,10 +45,10 @@ class LayerIndexWriter {
   // A string that was added before.
   Result<std::string> ReadString(StringPlace place) const;
 
-  // Writes the file and makes it durable. The counts in `facts` are ignored; `names` is the names
-  // section.
-  Status Commit(const LayerFacts& facts, std::string_view names,
-                const std::vector<std::string>& warnings);
+  // Writes the file, which gets its name when the caller commits it. The counts in `facts` are
+  // ignored; `names` is the names section.
+  Result<AtomicFile> Write(const LayerFacts& facts, std::string_view names,
+                           const std::vector<std::string>& warnings);
 
  private:
   Result<uint32_t> NumberOf(index_format::Section section) const;

@@ -6,13 +6,12 @@ namespace lamina {
 
 Result<std::shared_ptr<const LayerIndex>> IndexLayer(BlobSource& blob,
                                                      const IndexRequest& request) {
-  Status status;
-  {
-    LayerPass pass(blob, request);
-    status = pass.Run();
-  }
-  if (!status.has_value()) return status.error().Within(request.name);
-  return LayerIndex::Open(request.output_path, request.blob_digest);
+  auto file = LayerPass(blob, request).Run();
+  if (!file.has_value()) return file.error().Within(request.name);
+  ASSIGN_OR_RETURN(auto index, LayerIndex::Open(file->temporary_path(), request.blob_digest));
+  if (request.before_publish) request.before_publish(index);
+  RETURN_IF_ERROR(file->Commit());
+  return index;
 }
 
 }  // namespace lamina

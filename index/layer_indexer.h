@@ -40,6 +40,9 @@ struct IndexRequest {
   uint64_t entry_limit = 10'000'000;
   // Told from one thread, a few times a second: compressed bytes done. May be absent.
   std::function<void(uint64_t)> progress = {};
+  // Called when all is verified, before the index gets its name: what belongs to it is committed
+  // here, so that whoever finds the index finds that too. May be absent.
+  std::function<void(const std::shared_ptr<const LayerIndex>&)> before_publish = {};
   // Set from outside to give up with kCancelled. May be absent.
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -35,7 +35,7 @@ LayerPass::LayerPass(BlobSource& blob, const IndexRequest& request)
 
 LayerPass::~LayerPass() { JoinReaders(); }
 
-Status LayerPass::Run() {
+Result<AtomicFile> LayerPass::Run() {
   Status streamed = blob_.Stream(0, [this](ByteSpan bytes) { return TakeCompressed(bytes); });
   if (streamed.has_value() && decoded_.has_value() && !parse_failed_.load())
     decoded_ = DecodeRest();
@@ -45,7 +45,7 @@ Status LayerPass::Run() {
   const Digest digest = blob_hasher_.Finish();
   RETURN_IF_ERROR(CheckBlob(digest));
   RETURN_IF_ERROR(CheckDecoded(digest));
-  return Commit(digest);
+  return Write(digest);
 }
 
 Status LayerPass::TakeCompressed(ByteSpan bytes) {
@@ -198,16 +198,16 @@ Status LayerPass::CheckDecoded(const Digest& blob_digest) {
   return {};
 }
 
-Status LayerPass::Commit(const Digest& blob_digest) {
+Result<AtomicFile> LayerPass::Write(const Digest& blob_digest) {
   if (decoder_->trailing_garbage())
     builder_.OnWarning("bytes that are no gzip follow the compressed data, ignored");
   if (blob_bytes_ == 0) builder_.OnWarning("the layer is a blob of 0 bytes");
   RETURN_IF_ERROR(builder_.Finish());
-  return builder_.Commit(LayerFacts{.blob_digest = blob_digest,
-                                    .diff_id = *raw_diff_id_,
-                                    .blob_size = blob_bytes_,
-                                    .raw_size = decoder_->raw_offset(),
-                                    .compression = compression_});
+  return builder_.Write(LayerFacts{.blob_digest = blob_digest,
+                                   .diff_id = *raw_diff_id_,
+                                   .blob_size = blob_bytes_,
+                                   .raw_size = decoder_->raw_offset(),
+                                   .compression = compression_});
 }
 
 }  // namespace lamina

@@ -15,6 +15,7 @@
 
 #include "base/blob_source.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/result.h"
 #include "index/compression.h"
 #include "index/layer_builder.h"
@@ -32,7 +33,8 @@ class LayerPass {
   LayerPass(const LayerPass&) = delete;
   LayerPass& operator=(const LayerPass&) = delete;
 
-  Status Run();
+  // The finished index, which the caller commits.
+  Result<AtomicFile> Run();
 
  private:
   Status TakeCompressed(ByteSpan bytes);
@@ -54,7 +56,7 @@ class LayerPass {
 
   Status CheckBlob(const Digest& digest) const;
   Status CheckDecoded(const Digest& blob_digest);
-  Status Commit(const Digest& blob_digest);
+  Result<AtomicFile> Write(const Digest& blob_digest);
 
   BlobSource& blob_;
   const IndexRequest& request_;

@@ -197,13 +197,13 @@ TEST(LayerIndexWriterTest, SpoolsWhatDoesNotFitInMemory) {
   ASSERT_TRUE(writer.AddInode(root).has_value());
   EXPECT_EQ(lab.Files().size(), 0u) << "spools have no names";
   const Digest digest = Digest::Sha256(AsBytes("blob"));
-  ASSERT_TRUE(writer
-                  .Commit({.blob_digest = digest,
-                           .diff_id = digest,
-                           .raw_size = kCount,
-                           .flat_size = uint64_t{kCount} * 4096},
-                          "", {"a warning"})
-                  .has_value());
+  auto file = writer.Write({.blob_digest = digest,
+                            .diff_id = digest,
+                            .raw_size = kCount,
+                            .flat_size = uint64_t{kCount} * 4096},
+                           "", {"a warning"});
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  ASSERT_TRUE(file->Commit().has_value());
   const auto index = LayerIndex::Open(lab.folder() + "/big.idx", digest);
   ASSERT_TRUE(index.has_value()) << index.error().message;
   ASSERT_EQ((*index)->segment_count(), kCount);

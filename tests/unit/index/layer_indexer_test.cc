@@ -8,6 +8,7 @@
 
 #include <thread>
 
+#include "base/file.h"
 #include "index/chunk_reader.h"
 #include "tests/support/tar_builder.h"
 #include "tests/unit/index/codec_tools.h"
@@ -307,9 +308,24 @@ TEST_F(LayerIndexerTest, EntriesWithoutDataDoNotStretchAChunk) {
   ExpectChunksFit(layer);
 }
 
+TEST_F(LayerIndexerTest, CallsBeforeTheIndexHasItsName) {
+  const std::string blob = TarBuilder().File("a", "1").Finish();
+  IndexRequest request = lab_.RequestFor(blob);
+  uint64_t entries = 0;
+  bool named = true;
+  request.before_publish = [&](const std::shared_ptr<const LayerIndex>& index) {
+    entries = index->facts().entry_count;
+    named = FileExists(request.output_path);
+  };
+  ASSERT_TRUE(lab_.Index(blob, request).has_value());
+  EXPECT_EQ(entries, 2u);
+  EXPECT_FALSE(named);
+  EXPECT_TRUE(FileExists(request.output_path));
+}
+
 TEST_F(LayerIndexerTest, LongRunsOfZerosCostOneRecord) {
   const std::string blob = Pipe("gzip -1", TarBuilder()
-                                               .File("a", "x" + std::string(256 * kMiB, '\0') + "y")
+                                               .File("a", "x" + std::string(64 * kMiB, '\0') + "y")
                                                .File("zeros", std::string(100'000, '\0'))
                                                .File("b", "1")
                                                .Finish());
@@ -318,7 +334,7 @@ TEST_F(LayerIndexerTest, LongRunsOfZerosCostOneRecord) {
   ASSERT_EQ(chunks.size(), 5u);
   EXPECT_FALSE(chunks[0].zero);
   EXPECT_TRUE(chunks[1].zero);
-  EXPECT_EQ(chunks[1].flat_length, 256 * kMiB - 4096);
+  EXPECT_EQ(chunks[1].flat_length, 64 * kMiB - 4096);
   EXPECT_FALSE(chunks[2].zero);
   EXPECT_TRUE(chunks[3].zero);
   EXPECT_FALSE(chunks[4].zero);

@@ -34,7 +34,8 @@ class HandWriter {
       RETURN_IF_ERROR(writer_.AddEntry(record));
       for (const HandEntry& child : entry.children) waiting.push_back(&child);
     }
-    return writer_.Commit(facts, names_, {});
+    ASSIGN_OR_RETURN(AtomicFile file, writer_.Write(facts, names_, {}));
+    return file.Commit();
   }
 
  private:
