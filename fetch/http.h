@@ -26,7 +26,10 @@ struct HttpOptions {
   std::string ca_file;  // PEM, besides the system's CAs
   std::string user_agent;
   std::chrono::milliseconds connect_timeout{5000};  // name, TCP and TLS together
-  std::chrono::milliseconds stall_timeout{10000};   // without a byte, since the request was sent
+  // A server stalls that has not answered so long after the request was sent, or sends less than
+  // stall_bytes in so long: one that dribbles holds nobody for ever.
+  std::chrono::milliseconds stall_timeout{10000};
+  uint64_t stall_bytes = 16u << 10;
   uint64_t header_bytes = 64u << 10;                // of one answer
   uint64_t error_body_bytes = 1u << 20;             // what is kept of a body that is not 2xx
 };

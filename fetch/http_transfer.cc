@@ -1,6 +1,7 @@
 #include "fetch/http_transfer.h"
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -147,8 +148,13 @@ void HttpTransfer::SetRequest() {
   curl_easy_setopt(easy_, CURLOPT_COPYPOSTFIELDS, request_.form->c_str());
 }
 
+void HttpTransfer::StartStretch() {
+  stretch_start_ = Deadline::Clock::now();
+  stretch_bytes_ = 0;
+}
+
 HttpOutcome HttpTransfer::Run() {
-  last_byte_ = Deadline::Clock::now();
+  StartStretch();
   if (curl_multi_add_handle(multi_, easy_) != CURLM_OK) {
     Fail(HttpOutcome::End::kBroken, Code::kUnavailable, "libcurl does not take the request");
     return std::move(outcome_);
@@ -165,7 +171,7 @@ int HttpTransfer::Drive() {
     if (running == 0) break;
     if (!CheckTime()) return CURLE_OK;
     const auto now = Deadline::Clock::now();
-    const auto until = std::min(deadline_.at(), last_byte_ + options_.stall_timeout);
+    const auto until = std::min(deadline_.at(), stretch_start_ + options_.stall_timeout);
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
     const auto wait = std::clamp(left, std::chrono::milliseconds(1), kLongestPoll);
     curl_multi_poll(multi_, nullptr, 0, static_cast<int>(wait.count()), nullptr);
@@ -180,14 +186,14 @@ bool HttpTransfer::CheckTime() {
   const auto now = Deadline::Clock::now();
   if (now >= deadline_.at())
     stop_ = Stop::kDeadline;
-  else if (now - last_byte_ >= options_.stall_timeout)
+  else if (now - stretch_start_ >= options_.stall_timeout)
     stop_ = Stop::kStalled;
   return stop_ == Stop::kNone;
 }
 
 // The connection stands: from here on a silence is the server's.
 int HttpTransfer::OnReady(void* self, char*, char*, int, int) {
-  static_cast<HttpTransfer*>(self)->last_byte_ = Deadline::Clock::now();
+  static_cast<HttpTransfer*>(self)->StartStretch();
   return CURL_PREREQFUNC_OK;
 }
 
@@ -196,17 +202,18 @@ size_t HttpTransfer::OnHeader(char* data, size_t size, size_t count, void* self)
   const std::string_view line(data, size * count);
   const bool go_on = Guarded(transfer->outcome_, [&] { return transfer->TakeHeader(line); });
   if (!go_on && transfer->stop_ == Stop::kNone) transfer->stop_ = Stop::kReceiver;
-  transfer->last_byte_ = Deadline::Clock::now();
   return go_on ? line.size() : 0;
 }
 
 size_t HttpTransfer::OnBody(char* data, size_t size, size_t count, void* self) {
   auto* transfer = static_cast<HttpTransfer*>(self);
   const ByteSpan bytes = AsBytes({data, size * count});
+  const auto before = Deadline::Clock::now();
   const bool go_on = Guarded(transfer->outcome_, [&] { return transfer->TakeBody(bytes); });
   if (!go_on && transfer->stop_ == Stop::kNone) transfer->stop_ = Stop::kReceiver;
-  // After the receiver: the time it took is not the server's.
-  transfer->last_byte_ = Deadline::Clock::now();
+  transfer->stretch_start_ += Deadline::Clock::now() - before;
+  transfer->stretch_bytes_ += bytes.size();
+  if (transfer->stretch_bytes_ >= transfer->options_.stall_bytes) transfer->StartStretch();
   return go_on ? bytes.size() : 0;
 }
 
@@ -234,6 +241,7 @@ bool HttpTransfer::TakeHeader(std::string_view line) {
 
 bool HttpTransfer::EndHeaders() {
   headers_done_ = true;
+  StartStretch();
   if (!IsSuccess(outcome_.response.status)) return true;
   outcome_.delivering = true;
   return Follow(request_.receiver->Begin(outcome_.response));
@@ -279,7 +287,9 @@ void HttpTransfer::Conclude(int code) {
       return Fail(End::kFailed, Code::kTimeout, "no answer in time");
     case Stop::kStalled:
       return Fail(End::kBroken, Code::kUnavailable,
-                  "no byte for " + std::to_string(options_.stall_timeout.count()) + " ms");
+                  fmt::format("{} in {} ms",
+                              stretch_bytes_ == 0 ? "no byte" : "only " + HumanSize(stretch_bytes_),
+                              options_.stall_timeout.count()));
     case Stop::kNone:
       break;
   }

@@ -34,6 +34,7 @@ class HttpTransfer {
   void SetTlsOptions();
   void SetRequest();
   // The result of libcurl, or stop_ where we ended it.
+  void StartStretch();
   int Drive();
   bool CheckTime();
 
@@ -60,7 +61,10 @@ class HttpTransfer {
   Stop stop_ = Stop::kNone;
   bool headers_done_ = false;
   uint64_t header_bytes_ = 0;
-  Deadline::Clock::time_point last_byte_;  // or when the request was sent
+  // Of the stretch in which the server is to send stall_bytes; the time that the receiver takes is
+  // not counted.
+  Deadline::Clock::time_point stretch_start_;
+  uint64_t stretch_bytes_ = 0;
   curl_slist* header_list_ = nullptr;
   static constexpr size_t kMessageBytes = 256;  // CURL_ERROR_SIZE
   std::array<char, kMessageBytes> message_{};

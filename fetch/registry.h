@@ -32,7 +32,7 @@ struct RegistryOptions {
   // loopback.
   std::string ca_file;
   std::chrono::milliseconds connect_timeout{5000};
-  std::chrono::milliseconds stall_timeout{10000};  // a transfer without a byte for so long is left
+  std::chrono::milliseconds stall_timeout{10000};  // a transfer of < 16 KiB in so long is left
   int attempts = 4;  // per request, with jittered backoff, inside the deadline
   std::string user_agent = "lamina";
   DocumentLimits limits;

@@ -156,18 +156,27 @@ bool HttpServer::Answer(int fd, const FakeResponse& response) {
   else
     head += "Connection: close\r\n";
   const size_t sent = static_cast<size_t>(std::min<uint64_t>(
-      response.body.size(), std::min(response.cut_after.value_or(UINT64_MAX),
-                                     response.silent_after.value_or(UINT64_MAX))));
+      response.body.size(), std::min({response.cut_after.value_or(UINT64_MAX),
+                                      response.silent_after.value_or(UINT64_MAX),
+                                      response.dribble_after.value_or(UINT64_MAX)})));
   if (!SendAll(fd, head + "\r\n") || !SendAll(fd, std::string_view(response.body).substr(0, sent)))
     return false;
+  if (response.dribble_after) Dribble(fd, std::string_view(response.body).substr(sent));
   if (response.silent_after) StaySilent(fd);
-  return response.content_length && !response.cut_after && !response.silent_after;
+  return response.content_length && sent == response.body.size();
 }
 
 // Until the other side or the server ends the connection.
 void HttpServer::StaySilent(int fd) {
   char byte = 0;
   while (!stopping_ && ::recv(fd, &byte, 1, 0) > 0) {
+  }
+}
+
+void HttpServer::Dribble(int fd, std::string_view rest) {
+  for (size_t at = 0; at < rest.size() && !stopping_; ++at) {
+    if (!SendAll(fd, rest.substr(at, 1))) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
 }
 

@@ -41,6 +41,7 @@ struct FakeResponse {
   bool content_length = true;            // false: the end of the connection ends the body
   std::optional<uint64_t> cut_after;     // closes after so many bytes of the body
   std::optional<uint64_t> silent_after;  // sends so many bytes, then nothing until the server ends
+  std::optional<uint64_t> dribble_after;  // sends so many bytes, then one every 20 ms
   bool no_answer = false;                // closes at once
   bool silent = false;                   // never answers
 };
@@ -68,6 +69,7 @@ class HttpServer {
   void Serve(int fd);
   bool Answer(int fd, const FakeResponse& response);
   void StaySilent(int fd);
+  void Dribble(int fd, std::string_view rest);
 
   const Handler handler_;
   UniqueFd listener_;

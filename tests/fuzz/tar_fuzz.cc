@@ -77,10 +77,11 @@ Status Index(const std::string& tar, const IndexRequest& request) {
   RETURN_IF_ERROR(parser.Feed(bytes.subspan(bytes.size() / 3)));
   RETURN_IF_ERROR(parser.Finish());
   RETURN_IF_ERROR(builder.Finish());
-  return builder.Commit({.blob_digest = request.blob_digest,
-                         .diff_id = request.blob_digest,
-                         .blob_size = tar.size(),
-                         .raw_size = tar.size()});
+  ASSIGN_OR_RETURN(AtomicFile file, builder.Write({.blob_digest = request.blob_digest,
+                                                  .diff_id = request.blob_digest,
+                                                  .blob_size = tar.size(),
+                                                  .raw_size = tar.size()}));
+  return file.Commit();
 }
 
 // A checksum in a header stops nearly every mutation: with an odd first byte all of them are set

@@ -272,6 +272,25 @@ TEST(RegistryBlobTest, AStalledTransferIsLeftAndGoesOn) {
   EXPECT_EQ(fake.server.requests().at(1).Header("range"), "bytes=70000-199999");
 }
 
+TEST(RegistryBlobTest, AServerThatDribblesIsLeft) {
+  const std::string blob = PatternBytes(200000);
+  FakeRegistry fake(
+      [&](const FakeRequest& request) {
+        FakeResponse response = ServeBlob(request, blob);
+        response.dribble_after = 100;
+        return response;
+      },
+      QuickStalls());
+  std::string out;
+  const Status streamed = StreamInto(*fake.Blob(blob), 0, &out);
+  ASSERT_FALSE(streamed.has_value());
+  EXPECT_EQ(streamed.error().code, Code::kUnavailable);
+  EXPECT_THAT(streamed.error().message, testing::HasSubstr(" B in 300 ms"));
+  EXPECT_EQ(out, blob.substr(0, out.size())) << "each attempt goes on where the last one ended";
+  EXPECT_GT(out.size(), 200u);
+  EXPECT_LT(out.size(), 2000u);
+}
+
 TEST(RegistryBlobTest, AfterAStallTheConnectionsBesideItAreNotTrusted) {
   const std::string blob = PatternBytes(1000);
   std::barrier together(2);
