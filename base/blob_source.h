@@ -1,8 +1,9 @@
 #pragma once
 
-// BlobSource: random-access bytes of one immutable blob (a compressed layer as the registry or a layout
-// holds it). Bytes are as delivered, not verified: the layer index verifies what it decodes.
-// Every method is safe from any thread, blocks at most until the deadline, and never on a FUSE thread.
+// BlobSource: random-access bytes of one immutable blob (a compressed layer as the registry or a
+// layout holds it). Bytes are as delivered, not verified: the layer index verifies what it decodes.
+// Every method is safe from any thread, blocks at most until the deadline, and never on a FUSE
+// thread.
 
 #include <cstdint>
 #include <functional>
@@ -24,15 +25,17 @@ class BlobSource {
   // Size in bytes, from the descriptor.
   virtual uint64_t size() const = 0;
 
-  // Exactly out.size() bytes from `offset`, or an error; never fewer. `offset + out.size()` <= size().
+  // Exactly out.size() bytes from `offset`, or an error; never fewer. `offset + out.size()` <=
+  // size().
   virtual Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) = 0;
 
-  // The bytes from `offset` to the end, in order, in pieces of any size. Broken transfers are resumed
-  // inside. There is no bound on the whole (a layer may be huge) but one on the time without a byte.
-  // Fewer or more bytes than size() are an error.
+  // The bytes from `offset` to the end, in order, in pieces of any size. Broken transfers are
+  // resumed inside. There is no bound on the whole (a layer may be huge) but one on the time
+  // without a byte. Fewer or more bytes than size() are an error.
   virtual Status Stream(uint64_t offset, const ByteSink& sink) = 0;
 
-  // Where the bytes come from, for messages: "https://registry.example/v2/…" or "oci:/path". No secrets.
+  // Where the bytes come from, for messages: "https://registry.example/v2/…" or "oci:/path". No
+  // secrets.
   virtual std::string origin() const = 0;
 };
 

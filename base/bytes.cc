@@ -7,7 +7,8 @@
 
 namespace lamina {
 
-static_assert(std::endian::native == std::endian::little, "lamina is built for little-endian hosts");
+static_assert(std::endian::native == std::endian::little,
+              "lamina is built for little-endian hosts");
 
 bool IsAllZero(ByteSpan bytes) {
   return bytes.empty() ||

@@ -57,7 +57,8 @@ Digest Digest::Sha256(ByteSpan content) { return Of(content, Algorithm::kSha256)
 
 Digest Digest::Of(ByteSpan content, Algorithm algorithm) {
   std::array<uint8_t, 64> bytes{};
-  if (EVP_Digest(content.data(), content.size(), bytes.data(), nullptr, Method(algorithm), nullptr) != 1)
+  if (EVP_Digest(content.data(), content.size(), bytes.data(), nullptr, Method(algorithm),
+                 nullptr) != 1)
     std::abort();  // only out of memory can do this
   return Digest(algorithm, bytes);
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-// Digest: the name of a blob by its content, `sha256:<64 hex>` or `sha512:<128 hex>` (OCI image-spec,
-// descriptor.md). A value type, valid by construction. Hasher computes one; a Hasher belongs to one
-// thread.
+// Digest: the name of a blob by its content, `sha256:<64 hex>` or `sha512:<128 hex>` (OCI
+// image-spec, descriptor.md). A value type, valid by construction. Hasher computes one; a Hasher
+// belongs to one thread.
 
 #include <array>
 #include <compare>
@@ -32,8 +32,8 @@ class Digest {
   Algorithm algorithm() const { return algorithm_; }
   ByteSpan bytes() const { return {bytes_.data(), size()}; }
   std::string hex() const;
-  std::string ToString() const;    // sha256:1f2e…
-  std::string PathName() const;    // sha256-1f2e…: no ':', a safe path component
+  std::string ToString() const;  // sha256:1f2e…
+  std::string PathName() const;  // sha256-1f2e…: no ':', a safe path component
 
   friend bool operator==(const Digest&, const Digest&) = default;
   friend std::strong_ordering operator<=>(const Digest&, const Digest&) = default;

@@ -8,19 +8,26 @@ namespace lamina {
 
 int ToErrno(Code code) {
   switch (code) {
-    case Code::kNotFound: return ENOENT;
-    case Code::kCancelled: return EINTR;
-    case Code::kNoSpace: return ENOSPC;
-    default: return EIO;
+    case Code::kNotFound:
+      return ENOENT;
+    case Code::kCancelled:
+      return EINTR;
+    case Code::kNoSpace:
+      return ENOSPC;
+    default:
+      return EIO;
   }
 }
 
 int ToNameErrno(Code code) {
   switch (code) {
     case Code::kUnavailable:
-    case Code::kTimeout: return ETIMEDOUT;
-    case Code::kDenied: return EACCES;
-    default: return ToErrno(code);
+    case Code::kTimeout:
+      return ETIMEDOUT;
+    case Code::kDenied:
+      return EACCES;
+    default:
+      return ToErrno(code);
   }
 }
 

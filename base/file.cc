@@ -80,8 +80,8 @@ Result<std::string> ReadWholeFile(const std::string& path, uint64_t limit) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
   if (size > limit)
-    return Error{Code::kLimit, path + " has " + std::to_string(size) + " bytes, more than the limit of " +
-                                   std::to_string(limit)};
+    return Error{Code::kLimit, path + " has " + std::to_string(size) +
+                                   " bytes, more than the limit of " + std::to_string(limit)};
   std::string content(size, '\0');
   RETURN_IF_ERROR(PreadExactly(
       fd.get(), {reinterpret_cast<uint8_t*>(content.data()), content.size()}, 0, path));
@@ -170,7 +170,8 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
 
 Result<TemporaryFolder> TemporaryFolder::Create(std::string_view prefix) {
   const char* base = std::getenv("TMPDIR");
-  std::string path = std::string(base != nullptr ? base : "/tmp") + "/" + std::string(prefix) + ".XXXXXX";
+  std::string path =
+      std::string(base != nullptr ? base : "/tmp") + "/" + std::string(prefix) + ".XXXXXX";
   if (::mkdtemp(path.data()) == nullptr) return ErrnoError(errno, Named("create folder", path));
   return TemporaryFolder(path);
 }

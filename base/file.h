@@ -1,8 +1,8 @@
 #pragma once
 
-// Local files: whole reads and writes that are exact or an error, atomic replacement, read-only maps,
-// folders. Paths are std::string, as the system calls take them. Functions are safe from any thread;
-// a MappedFile is immutable.
+// Local files: whole reads and writes that are exact or an error, atomic replacement, read-only
+// maps, folders. Paths are std::string, as the system calls take them. Functions are safe from any
+// thread; a MappedFile is immutable.
 
 #include <cstdint>
 #include <functional>
@@ -19,7 +19,8 @@ namespace lamina {
 Result<UniqueFd> OpenFile(const std::string& path, int flags, int mode = 0600);
 Result<uint64_t> FileSize(int fd, std::string_view name);
 
-// Exactly out.size() bytes from `offset`, or an error (an early end of file is kIo). `name` is for the message.
+// Exactly out.size() bytes from `offset`, or an error (an early end of file is kIo). `name` is for
+// the message.
 Status PreadExactly(int fd, MutableByteSpan out, uint64_t offset, std::string_view name);
 Status PwriteExactly(int fd, ByteSpan bytes, uint64_t offset, std::string_view name);
 Status WriteExactly(int fd, ByteSpan bytes, std::string_view name);

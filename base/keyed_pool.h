@@ -1,9 +1,9 @@
 #pragma once
 
-// KeyedPool: threads for work that may block. Every job names a key (a registry host, "local"), and at
-// most `per_key` jobs of one key run at a time, so that a dead registry holds up only its own jobs.
-// Threads are made on demand, up to `max_threads`, and end after a while without work.
-// Post() is safe from any thread and never blocks. A job that throws is logged and ends.
+// KeyedPool: threads for work that may block. Every job names a key (a registry host, "local"), and
+// at most `per_key` jobs of one key run at a time, so that a dead registry holds up only its own
+// jobs. Threads are made on demand, up to `max_threads`, and end after a while without work. Post()
+// is safe from any thread and never blocks. A job that throws is logged and ends.
 
 #include <condition_variable>
 #include <cstddef>
@@ -25,8 +25,8 @@ class KeyedPool {
   };
 
   explicit KeyedPool(Options options);
-  // Waits for running jobs; jobs not begun are dropped, so owners of replies must outlive the pool's
-  // refusal: Stop() first where every job has to be answered.
+  // Waits for running jobs; jobs not begun are dropped, so owners of replies must outlive the
+  // pool's refusal: Stop() first where every job has to be answered.
   ~KeyedPool();
   KeyedPool(const KeyedPool&) = delete;
   KeyedPool& operator=(const KeyedPool&) = delete;
@@ -45,10 +45,10 @@ class KeyedPool {
   bool TakeJob(std::unique_lock<std::mutex>& lock, std::string* key, std::function<void()>* job);
 
   const Options options_;
-  std::mutex mutex_;                  // leaf; guards all below
+  std::mutex mutex_;  // leaf; guards all below
   std::condition_variable changed_;
   std::map<std::string, Lane> lanes_;
-  std::deque<std::string> ready_;     // a key stands here once for each job that may start now
+  std::deque<std::string> ready_;  // a key stands here once for each job that may start now
   size_t idle_ = 0;
   size_t threads_ = 0;
   bool stopping_ = false;

@@ -31,10 +31,14 @@ Logger& Instance() {
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -66,6 +70,8 @@ void Log(LogLevel level, std::string_view text) {
   }
 }
 
-std::vector<std::string> RecentLogLines() { return Instance().recent->last_formatted(kRecentLines); }
+std::vector<std::string> RecentLogLines() {
+  return Instance().recent->last_formatted(kRecentLines);
+}
 
 }  // namespace lamina

@@ -1,7 +1,8 @@
 #pragma once
 
-// Logging, over spdlog (whose headers stay in log.cc). Format the text with fmt::format at the call.
-// Control characters in the text are escaped, since names come from images and registries. Any thread.
+// Logging, over spdlog (whose headers stay in log.cc). Format the text with fmt::format at the
+// call. Control characters in the text are escaped, since names come from images and registries.
+// Any thread.
 
 #include <string>
 #include <string_view>
@@ -15,7 +16,7 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 struct LogOptions {
   LogLevel level = LogLevel::kInfo;
-  std::string file;      // empty: standard error only
+  std::string file;  // empty: standard error only
   bool to_stderr = true;
 };
 

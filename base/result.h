@@ -43,8 +43,8 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}        // NOLINT
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}    // NOLINT
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -85,10 +85,10 @@ using Status = Result<void>;
 }  // namespace lamina
 
 // RETURN_IF_ERROR(expr): leaves the function with the error of a Result, if it has one.
-#define RETURN_IF_ERROR(expr)                                     \
-  do {                                                            \
+#define RETURN_IF_ERROR(expr)                                    \
+  do {                                                           \
     if (auto lamina_status = (expr); !lamina_status.has_value()) \
-      return std::move(lamina_status).error();                    \
+      return std::move(lamina_status).error();                   \
   } while (false)
 
 #define LAMINA_CONCAT_INNER(a, b) a##b
@@ -97,7 +97,7 @@ using Status = Result<void>;
 // ASSIGN_OR_RETURN(auto x, expr): x is the value, or the function is left with the error.
 #define ASSIGN_OR_RETURN(lhs, expr) \
   ASSIGN_OR_RETURN_IMPL(LAMINA_CONCAT(lamina_result_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr)            \
-  auto tmp = (expr);                                     \
-  if (!tmp.has_value()) return std::move(tmp).error();   \
+#define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr)          \
+  auto tmp = (expr);                                   \
+  if (!tmp.has_value()) return std::move(tmp).error(); \
   lhs = std::move(tmp).value()

@@ -1,7 +1,7 @@
 #pragma once
 
-// SetOnce<T>: a shared pointer that goes from null to a value once and never changes again. Reading takes no
-// lock and costs one acquire load. Any thread.
+// SetOnce<T>: a shared pointer that goes from null to a value once and never changes again. Reading
+// takes no lock and costs one acquire load. Any thread.
 
 #include <atomic>
 #include <memory>

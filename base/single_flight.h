@@ -1,8 +1,8 @@
 #pragma once
 
-// SingleFlight: one call at a time for each key; whoever asks for the same key meanwhile waits and gets the same
-// answer. Nothing is remembered once the call has ended. Do() blocks, for pool threads; the call itself has to be
-// bounded, which bounds the waiters. Any thread.
+// SingleFlight: one call at a time for each key; whoever asks for the same key meanwhile waits and
+// gets the same answer. Nothing is remembered once the call has ended. Do() blocks, for pool
+// threads; the call itself has to be bounded, which bounds the waiters. Any thread.
 
 #include <functional>
 #include <map>

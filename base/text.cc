@@ -111,7 +111,8 @@ bool ParseRfc3339(std::string_view text, int64_t* ns) {
     return false;
   }
   int64_t total = 0;
-  if (__builtin_mul_overflow(::timegm(&parts) - offset, int64_t{1'000'000'000}, &total)) return false;
+  if (__builtin_mul_overflow(::timegm(&parts) - offset, int64_t{1'000'000'000}, &total))
+    return false;
   return !__builtin_add_overflow(total, fraction, ns);
 }
 

@@ -30,7 +30,8 @@ class ProgressLine {
     const std::string counts = bytes ? HumanSize(done) + " of " + HumanSize(of)
                                      : fmt::format("{} of {} {}", done, of, step.value("unit", ""));
     std::fprintf(stderr, "\r\033[K%-9s [%s%s] %s", step.value("what", "").c_str(),
-                 std::string(filled, '#').c_str(), std::string(kWidth - filled, '.').c_str(), counts.c_str());
+                 std::string(filled, '#').c_str(), std::string(kWidth - filled, '.').c_str(),
+                 counts.c_str());
     std::fflush(stderr);
     drawn_ = true;
   }
@@ -53,7 +54,8 @@ Result<Json> Ask(const CommonOptions& common, const Json& request) {
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
   // Warnings matter to who watches; the rest goes to the daemon's log only.
-  RETURN_IF_ERROR(StartLog({.level = std::max(level, LogLevel::kWarning), .file = "", .to_stderr = true}));
+  RETURN_IF_ERROR(
+      StartLog({.level = std::max(level, LogLevel::kWarning), .file = "", .to_stderr = true}));
   auto engine = Engine::Open(common.store, options);
   if (!engine) return engine.error();
   return Perform(**engine, request, progress);

@@ -1,7 +1,7 @@
 #pragma once
 
-// Ask: performs a request (requests.h) in the daemon that holds the store, or in this process where none runs. Shows
-// progress on standard error where a terminal watches. Main thread.
+// Ask: performs a request (requests.h) in the daemon that holds the store, or in this process where
+// none runs. Shows progress on standard error where a terminal watches. Main thread.
 
 #include <nlohmann/json_fwd.hpp>
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// The sub-commands. Each returns the exit code of the process: 0 done, 1 failed (one sentence on standard error).
-// Main thread only.
+// The sub-commands. Each returns the exit code of the process: 0 done, 1 failed (one sentence on
+// standard error). Main thread only.
 
 #include "cmd/options.h"
 

@@ -50,7 +50,8 @@ class LineReader {
         buffer_.erase(0, end + 1);
         return line;
       }
-      if (buffer_.size() > kLongestLine) return Error{Code::kLimit, "a line on the control socket is too long"};
+      if (buffer_.size() > kLongestLine)
+        return Error{Code::kLimit, "a line on the control socket is too long"};
       RETURN_IF_ERROR(Fill(wait_ms));
     }
   }
@@ -58,7 +59,8 @@ class LineReader {
  private:
   Status Fill(int wait_ms) {
     pollfd poll{fd_, POLLIN, 0};
-    if (::poll(&poll, 1, wait_ms) == 0) return Error{Code::kTimeout, "nothing came over the control socket"};
+    if (::poll(&poll, 1, wait_ms) == 0)
+      return Error{Code::kTimeout, "nothing came over the control socket"};
     std::array<char, 65536> bytes;
     const ssize_t got = ::recv(fd_, bytes.data(), bytes.size(), 0);
     if (got < 0 && errno == EINTR) return {};
@@ -95,16 +97,19 @@ Result<std::unique_ptr<ControlServer>> ControlServer::Start(Engine& engine) {
   // The store is locked by us, so a socket that is there belongs to a daemon that is gone.
   ::unlink(path.c_str());
   const mode_t before = ::umask(0177);
-  const int bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bound =
+      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(before);
-  if (bound != 0 || ::listen(socket.get(), 64) != 0) return ErrnoError(errno, "cannot listen on " + path);
+  if (bound != 0 || ::listen(socket.get(), 64) != 0)
+    return ErrnoError(errno, "cannot listen on " + path);
   std::array<int, 2> wake{};
   if (::pipe2(wake.data(), O_CLOEXEC) != 0) return ErrnoError(errno, "cannot make a pipe");
   return std::unique_ptr<ControlServer>(
       new ControlServer(engine, std::move(socket), UniqueFd(wake[0]), UniqueFd(wake[1])));
 }
 
-ControlServer::ControlServer(Engine& engine, UniqueFd socket, UniqueFd wake_read, UniqueFd wake_write)
+ControlServer::ControlServer(Engine& engine, UniqueFd socket, UniqueFd wake_read,
+                             UniqueFd wake_write)
     : engine_(engine),
       socket_(std::move(socket)),
       wake_read_(std::move(wake_read)),
@@ -120,7 +125,8 @@ ControlServer::~ControlServer() {
 
 void ControlServer::Accept() {
   for (;;) {
-    std::array<pollfd, 2> polls{pollfd{socket_.get(), POLLIN, 0}, pollfd{wake_read_.get(), POLLIN, 0}};
+    std::array<pollfd, 2> polls{pollfd{socket_.get(), POLLIN, 0},
+                                pollfd{wake_read_.get(), POLLIN, 0}};
     if (::poll(polls.data(), polls.size(), -1) < 0 && errno != EINTR) return;
     if (polls[1].revents != 0) return;
     UniqueFd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -145,11 +151,13 @@ void ControlServer::Serve(UniqueFd connection) {
     (void)SendLine(connection.get(), Json{{"progress", step}}).has_value();
   };
   auto answer = Perform(engine_, request, progress);
-  const Status sent = SendLine(connection.get(), answer ? Json{{"result", *answer}} : ErrorJson(answer.error()));
+  const Status sent =
+      SendLine(connection.get(), answer ? Json{{"result", *answer}} : ErrorJson(answer.error()));
   if (!sent) LogDebug(sent.error().message);
 }
 
-Result<Json> AskDaemon(const std::string& socket_path, const Json& request, const ProgressSink& progress) {
+Result<Json> AskDaemon(const std::string& socket_path, const Json& request,
+                       const ProgressSink& progress) {
   ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(socket_path));
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return ErrnoError(errno, "cannot make a socket");
@@ -163,8 +171,9 @@ Result<Json> AskDaemon(const std::string& socket_path, const Json& request, cons
     const Json message = Json::parse(*line, nullptr, false);
     if (message.contains("result")) return message["result"];
     if (message.contains("error"))
-      return Error{static_cast<Code>(message["error"].value("code", static_cast<int>(Code::kInternal))),
-                   message["error"].value("message", "the daemon gave no reason")};
+      return Error{
+          static_cast<Code>(message["error"].value("code", static_cast<int>(Code::kInternal))),
+          message["error"].value("message", "the daemon gave no reason")};
     if (message.contains("progress")) progress(message["progress"]);
   }
 }

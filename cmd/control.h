@@ -1,7 +1,8 @@
 #pragma once
 
-// The control socket of a daemon: a Unix stream socket, mode 0600, in the store folder. A client sends one request
-// (see requests.h) as a line of JSON; the daemon answers with lines of {"progress": …} and one last line of
+// The control socket of a daemon: a Unix stream socket, mode 0600, in the store folder. A client
+// sends one request (see requests.h) as a line of JSON; the daemon answers with lines of
+// {"progress": …} and one last line of
 // {"result": …} or {"error": {"code", "message"}}.
 
 #include <atomic>
@@ -20,7 +21,8 @@ namespace lamina {
 class ControlServer {
  public:
   static Result<std::unique_ptr<ControlServer>> Start(Engine& engine);
-  // Takes no more requests and waits for those at work; LayerStore::Cancel() first makes that short.
+  // Takes no more requests and waits for those at work; LayerStore::Cancel() first makes that
+  // short.
   ~ControlServer();
 
  private:

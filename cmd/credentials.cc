@@ -50,7 +50,8 @@ std::vector<std::string> KeysOf(const std::string& registry) {
 std::string DecodeBase64(const std::string& text) {
   std::string out(text.size(), '\0');
   const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(text.size()));
   if (size < 0) return "";
   // EVP_DecodeBlock counts the padding as zero bytes.
   size_t length = static_cast<size_t>(size);

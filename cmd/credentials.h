@@ -1,9 +1,11 @@
 #pragma once
 
-// Credentials that the host already has, in the files of docker and podman (containers-auth.json(5)): the `auths`
-// of $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json, /run/containers/UID/auth.json,
-// $XDG_CONFIG_HOME/containers/auth.json, $DOCKER_CONFIG/config.json and ~/.docker/config.json, in this order. The
-// files are read each time, so a new login needs no restart. Any thread; blocks on local disk.
+// Credentials that the host already has, in the files of docker and podman
+// (containers-auth.json(5)): the `auths` of $REGISTRY_AUTH_FILE,
+// $XDG_RUNTIME_DIR/containers/auth.json, /run/containers/UID/auth.json,
+// $XDG_CONFIG_HOME/containers/auth.json, $DOCKER_CONFIG/config.json and ~/.docker/config.json, in
+// this order. The files are read each time, so a new login needs no restart. Any thread; blocks on
+// local disk.
 
 #include <string>
 

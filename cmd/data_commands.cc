@@ -19,7 +19,9 @@ using Json = nlohmann::json;
 
 void Print(const std::string& text) { std::fputs((text + "\n").c_str(), stdout); }
 
-void PrintJson(const Json& json) { Print(json.dump(2, ' ', false, Json::error_handler_t::replace)); }
+void PrintJson(const Json& json) {
+  Print(json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
 
 std::string Short(const std::string& digest) { return digest.substr(0, 19); }
 
@@ -38,21 +40,26 @@ template <typename Show>
 int AskAndPrint(const CommonOptions& common, const Json& request, const Show& show) {
   const auto answer = Ask(common, request);
   if (!answer) return Fail(answer.error());
-  if (common.json) PrintJson(*answer);
-  else show(*answer);
+  if (common.json)
+    PrintJson(*answer);
+  else
+    show(*answer);
   return 0;
 }
 
 void ShowLayer(size_t number, const Json& layer) {
   Print(fmt::format("  {:>2}  {}  {:>10}  {}", number, Short(layer.value("digest", "")),
                     HumanSize(layer.value("size", uint64_t{0})), layer.value("media_type", "")));
-  if (!layer.contains("lazy")) return Print("      not indexed yet: it streams once when something first reads it");
+  if (!layer.contains("lazy"))
+    return Print("      not indexed yet: it streams once when something first reads it");
   Print(fmt::format("      {}; {}", layer.value("compression", ""), layer.value("lazy", "")));
-  Print(fmt::format("      {} of {} chunks local ({}); index {}", layer.value("chunks_local", uint64_t{0}),
-                    layer.value("chunks", uint64_t{0}), HumanSize(layer.value("bytes_local", uint64_t{0})),
+  Print(fmt::format("      {} of {} chunks local ({}); index {}",
+                    layer.value("chunks_local", uint64_t{0}), layer.value("chunks", uint64_t{0}),
+                    HumanSize(layer.value("bytes_local", uint64_t{0})),
                     HumanSize(layer.value("index_bytes", uint64_t{0}))));
   Print(fmt::format("      verified: {}", layer.value("verified", "")));
-  for (const Json& warning : layer.value("warnings", Json::array())) Print("      warning: " + warning.get<std::string>());
+  for (const Json& warning : layer.value("warnings", Json::array()))
+    Print("      warning: " + warning.get<std::string>());
 }
 
 void ShowInspection(const Json& answer) {
@@ -61,12 +68,15 @@ void ShowInspection(const Json& answer) {
   Print(fmt::format("{}@{}", answer.value("name", ""), resolution.value("digest", "")));
   Print(fmt::format("  manifest  {}", status.value("manifest_digest", "")));
   Print(fmt::format("  platform  {}", status.value("platform", "")));
-  Print(fmt::format("  from      {}{}", resolution.value("origin", ""), resolution.value("stale", false) ? " (last known answer)" : ""));
+  Print(fmt::format("  from      {}{}", resolution.value("origin", ""),
+                    resolution.value("stale", false) ? " (last known answer)" : ""));
   Print(fmt::format("  tree      {}", status.value("tree", "")));
   const Json config = answer.at("config").value("config", Json::object());
   for (const char* key : {"Entrypoint", "Cmd", "Env", "User", "WorkingDir"})
     if (config.is_object() && config.contains(key) && !config[key].is_null())
-      Print(fmt::format("  {:<9} {}", key, EscapeControl(config[key].dump(-1, ' ', false, Json::error_handler_t::replace))));
+      Print(fmt::format(
+          "  {:<9} {}", key,
+          EscapeControl(config[key].dump(-1, ' ', false, Json::error_handler_t::replace))));
   Print("layers, bottom first:");
   size_t number = 0;
   for (const Json& layer : status.at("layers")) ShowLayer(number++, layer);
@@ -80,37 +90,44 @@ int Fail(const Error& error) {
 }
 
 int RunAdd(const CommonOptions& common, const AddCommand& command) {
-  return AskAndPrint(common, {{"command", "add"}, {"sources", command.sources}, {"as", command.as_name}}, [](const Json& answer) {
-    for (const Json& name : answer.at("added")) {
-      const std::string tag = name.value("tag", "");
-      Print(name.value("repository", "") + (tag.empty() ? "" : ":" + tag) + "@" + name.value("digest", ""));
-    }
-  });
+  return AskAndPrint(common,
+                     {{"command", "add"}, {"sources", command.sources}, {"as", command.as_name}},
+                     [](const Json& answer) {
+                       for (const Json& name : answer.at("added")) {
+                         const std::string tag = name.value("tag", "");
+                         Print(name.value("repository", "") + (tag.empty() ? "" : ":" + tag) + "@" +
+                               name.value("digest", ""));
+                       }
+                     });
 }
 
 int RunList(const CommonOptions& common, const std::string& repository) {
-  return AskAndPrint(common, {{"command", "ls"}, {"repository", repository}}, [](const Json& answer) {
-    for (const Json& image : answer.at("images")) {
-      const std::string tag = image.value("tag", "");
-      const std::string name = image.value("repository", "") + (tag.empty() ? "" : ":" + tag);
-      Print(fmt::format("{:<48} {:<20} {:>7}  {}", name, Short(image.value("digest", "-")), Age(image.value("seen", "")),
-                        image.value("origin", "")));
-    }
-  });
+  return AskAndPrint(
+      common, {{"command", "ls"}, {"repository", repository}}, [](const Json& answer) {
+        for (const Json& image : answer.at("images")) {
+          const std::string tag = image.value("tag", "");
+          const std::string name = image.value("repository", "") + (tag.empty() ? "" : ":" + tag);
+          Print(fmt::format("{:<48} {:<20} {:>7}  {}", name, Short(image.value("digest", "-")),
+                            Age(image.value("seen", "")), image.value("origin", "")));
+        }
+      });
 }
 
 int RunResolve(const CommonOptions& common, const ReferenceCommand& command) {
-  return AskAndPrint(common, {{"command", "resolve"}, {"reference", command.reference}}, [](const Json& answer) {
-    Print(answer.value("name", "") + "@" + answer.value("digest", ""));
-  });
+  return AskAndPrint(common, {{"command", "resolve"}, {"reference", command.reference}},
+                     [](const Json& answer) {
+                       Print(answer.value("name", "") + "@" + answer.value("digest", ""));
+                     });
 }
 
 int RunInspect(const CommonOptions& common, const ReferenceCommand& command) {
-  return AskAndPrint(common, {{"command", "inspect"}, {"reference", command.reference}}, ShowInspection);
+  return AskAndPrint(common, {{"command", "inspect"}, {"reference", command.reference}},
+                     ShowInspection);
 }
 
 int RunFetch(const CommonOptions& common, const ReferenceCommand& command) {
-  const Json request{{"command", "fetch"}, {"reference", command.reference}, {"index_only", command.index_only}};
+  const Json request{
+      {"command", "fetch"}, {"reference", command.reference}, {"index_only", command.index_only}};
   return AskAndPrint(common, request, [&](const Json& answer) {
     Print(fmt::format("{}@{}: {}", answer.value("name", ""), answer.value("digest", ""),
                       command.index_only ? "indexed" : "wholly local"));
@@ -118,8 +135,10 @@ int RunFetch(const CommonOptions& common, const ReferenceCommand& command) {
 }
 
 int RunVersion(const CommonOptions& common) {
-  if (common.json) PrintJson({{"version", VersionText()}});
-  else Print(fmt::format("lamina {}", VersionText()));
+  if (common.json)
+    PrintJson({{"version", VersionText()}});
+  else
+    Print(fmt::format("lamina {}", VersionText()));
   return 0;
 }
 

@@ -31,24 +31,33 @@ struct Finding {
 
 const char* GradeName(Finding::Grade grade) {
   switch (grade) {
-    case Finding::Grade::kGood: return "ok";
-    case Finding::Grade::kLimited: return "limited";
-    case Finding::Grade::kBad: return "missing";
+    case Finding::Grade::kGood:
+      return "ok";
+    case Finding::Grade::kLimited:
+      return "limited";
+    case Finding::Grade::kBad:
+      return "missing";
   }
   return "";
 }
 
 Finding CheckFuseDevice() {
-  if (auto fd = OpenFile("/dev/fuse", O_RDWR)) return {Finding::Grade::kGood, "FUSE", "/dev/fuse opens"};
+  if (auto fd = OpenFile("/dev/fuse", O_RDWR))
+    return {Finding::Grade::kGood, "FUSE", "/dev/fuse opens"};
   return {Finding::Grade::kBad, "FUSE",
-          "/dev/fuse does not open: load the module (modprobe fuse), or give the container --device /dev/fuse"};
+          "/dev/fuse does not open: load the module (modprobe fuse), or give the container "
+          "--device /dev/fuse"};
 }
 
 Finding CheckUser() {
-  if (::geteuid() == 0) return {Finding::Grade::kGood, "user", "root: mounts are visible to all users"};
+  if (::geteuid() == 0)
+    return {Finding::Grade::kGood, "user", "root: mounts are visible to all users"};
   for (const char* path : {"/usr/bin/fusermount3", "/bin/fusermount3"})
-    if (FileExists(path)) return {Finding::Grade::kLimited, "user", "not root: mounts through fusermount3, for this user only"};
-  return {Finding::Grade::kBad, "user", "not root, and fusermount3 is missing: install the package fuse3"};
+    if (FileExists(path))
+      return {Finding::Grade::kLimited, "user",
+              "not root: mounts through fusermount3, for this user only"};
+  return {Finding::Grade::kBad, "user",
+          "not root, and fusermount3 is missing: install the package fuse3"};
 }
 
 bool KernelHas(const std::string& filesystem) {
@@ -68,47 +77,67 @@ Finding CheckKernel() {
 }
 
 Finding CheckOverlay() {
-  if (KernelHas("overlay")) return {Finding::Grade::kGood, "overlayfs", "containers can write above a mounted rootfs"};
-  return {Finding::Grade::kLimited, "overlayfs", "the kernel has none loaded (modprobe overlay): containers get a read-only rootfs"};
+  if (KernelHas("overlay"))
+    return {Finding::Grade::kGood, "overlayfs", "containers can write above a mounted rootfs"};
+  return {Finding::Grade::kLimited, "overlayfs",
+          "the kernel has none loaded (modprobe overlay): containers get a read-only rootfs"};
 }
 
 Finding CheckErofs() {
-  if (KernelHas("erofs")) return {Finding::Grade::kGood, "EROFS", "the kernel can mount lamina's tree files"};
-  return {Finding::Grade::kLimited, "EROFS", "the kernel has none loaded (modprobe erofs): trees are served through FUSE only"};
+  if (KernelHas("erofs"))
+    return {Finding::Grade::kGood, "EROFS", "the kernel can mount lamina's tree files"};
+  return {Finding::Grade::kLimited, "EROFS",
+          "the kernel has none loaded (modprobe erofs): trees are served through FUSE only"};
 }
 
 Finding CheckStore(const std::string& store) {
   if (Status made = MakeFolders(store); !made)
-    return {Finding::Grade::kBad, "store", made.error().message + "; give --store a folder that can be written"};
+    return {Finding::Grade::kBad, "store",
+            made.error().message + "; give --store a folder that can be written"};
   if (::access(store.c_str(), W_OK) != 0)
-    return {Finding::Grade::kBad, "store", store + " cannot be written; give --store another folder"};
+    return {Finding::Grade::kBad, "store",
+            store + " cannot be written; give --store another folder"};
   struct statvfs space {};
   if (::statvfs(store.c_str(), &space) != 0) return {Finding::Grade::kLimited, "store", store};
   const uint64_t free_bytes = uint64_t{space.f_bavail} * space.f_frsize;
-  const auto grade = free_bytes < (uint64_t{1} << 30) ? Finding::Grade::kLimited : Finding::Grade::kGood;
+  const auto grade =
+      free_bytes < (uint64_t{1} << 30) ? Finding::Grade::kLimited : Finding::Grade::kGood;
   return {grade, "store", fmt::format("{}, {} free", store, HumanSize(free_bytes))};
 }
 
 Finding CheckMountpoint(const std::string& mountpoint) {
-  if (FileExists(mountpoint + "/.lamina/version")) return {Finding::Grade::kGood, "mount", mountpoint + " is served"};
-  return {Finding::Grade::kLimited, "mount", fmt::format("nothing is mounted at {}: lamina mount {}", mountpoint, mountpoint)};
+  if (FileExists(mountpoint + "/.lamina/version"))
+    return {Finding::Grade::kGood, "mount", mountpoint + " is served"};
+  return {Finding::Grade::kLimited, "mount",
+          fmt::format("nothing is mounted at {}: lamina mount {}", mountpoint, mountpoint)};
 }
 
 }  // namespace
 
 int RunDoctor(const CommonOptions& common, const std::string& mountpoint) {
-  const std::vector<Finding> findings{CheckKernel(),  CheckFuseDevice(), CheckUser(), CheckOverlay(),
-                                      CheckErofs(),   {Finding::Grade::kGood, "libfuse", FuseSession::LibraryVersion()},
-                                      CheckStore(common.store), CheckMountpoint(mountpoint)};
+  const std::vector<Finding> findings{
+      CheckKernel(),
+      CheckFuseDevice(),
+      CheckUser(),
+      CheckOverlay(),
+      CheckErofs(),
+      {Finding::Grade::kGood, "libfuse", FuseSession::LibraryVersion()},
+      CheckStore(common.store),
+      CheckMountpoint(mountpoint)};
   Json all = Json::array();
   bool usable = true;
   for (const Finding& finding : findings) {
     usable = usable && finding.grade != Finding::Grade::kBad;
-    all.push_back({{"grade", GradeName(finding.grade)}, {"what", finding.what}, {"detail", finding.detail}});
+    all.push_back(
+        {{"grade", GradeName(finding.grade)}, {"what", finding.what}, {"detail", finding.detail}});
     if (!common.json)
-      std::printf("%-8s %-10s %s\n", GradeName(finding.grade), finding.what.c_str(), EscapeControl(finding.detail).c_str());
+      std::printf("%-8s %-10s %s\n", GradeName(finding.grade), finding.what.c_str(),
+                  EscapeControl(finding.detail).c_str());
   }
-  if (common.json) std::puts(Json{{"usable", usable}, {"findings", all}}.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  if (common.json)
+    std::puts(Json{{"usable", usable}, {"findings", all}}
+                  .dump(2, ' ', false, Json::error_handler_t::replace)
+                  .c_str());
   return usable ? 0 : 1;
 }
 

@@ -14,7 +14,8 @@
 namespace lamina {
 
 std::string DefaultStoreFolder() {
-  if (const char* store = std::getenv("LAMINA_STORE"); store != nullptr && *store != '\0') return store;
+  if (const char* store = std::getenv("LAMINA_STORE"); store != nullptr && *store != '\0')
+    return store;
   if (::geteuid() == 0) return "/var/lib/lamina";
   if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0')
     return std::string(data) + "/lamina";
@@ -22,7 +23,8 @@ std::string DefaultStoreFolder() {
   return std::string(home != nullptr ? home : ".") + "/.local/share/lamina";
 }
 
-Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, const CatalogOptions& options)
+Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
+               const CatalogOptions& options)
     : paths_(std::move(paths)),
       lock_(std::move(lock)),
       store_(std::move(store)),
@@ -31,7 +33,8 @@ Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, co
 
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder, const CatalogOptions& options) {
+Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
+                                             const CatalogOptions& options) {
   const StorePaths paths{store_folder};
   RETURN_IF_ERROR(MakeFolders(paths.root));
   for (const std::string& folder : {paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
@@ -39,9 +42,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder, co
   ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(paths.Lock(), O_RDWR | O_CREAT));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return ErrnoError(errno, "cannot lock " + paths.Lock());
-    return Error{Code::kUnavailable,
-                 fmt::format("the store {} is in use by another lamina; give --store another folder, or end that one",
-                             store_folder)};
+    return Error{Code::kUnavailable, fmt::format("the store {} is in use by another lamina; give "
+                                                 "--store another folder, or end that one",
+                                                 store_folder)};
   }
   ASSIGN_OR_RETURN(auto store, Store::Open(paths.Database()));
   std::unique_ptr<Engine> engine(new Engine(paths, std::move(lock), std::move(store), options));

@@ -1,7 +1,8 @@
 #pragma once
 
-// Engine: the store folder opened by this process, with everything behind it. One process at a time holds a store
-// (a lock file says so): the daemon, or a command where no daemon runs. Any thread, once opened.
+// Engine: the store folder opened by this process, with everything behind it. One process at a time
+// holds a store (a lock file says so): the daemon, or a command where no daemon runs. Any thread,
+// once opened.
 
 #include <memory>
 
@@ -16,8 +17,10 @@ namespace lamina {
 
 class Engine {
  public:
-  // Makes the folder (0700) where it is missing. kUnavailable where another process holds the store.
-  static Result<std::unique_ptr<Engine>> Open(const std::string& store_folder, const CatalogOptions& options);
+  // Makes the folder (0700) where it is missing. kUnavailable where another process holds the
+  // store.
+  static Result<std::unique_ptr<Engine>> Open(const std::string& store_folder,
+                                              const CatalogOptions& options);
   ~Engine();
 
   const StorePaths& paths() const { return paths_; }
@@ -26,7 +29,8 @@ class Engine {
   Catalog& catalog() { return *catalog_; }
 
  private:
-  Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, const CatalogOptions& options);
+  Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
+         const CatalogOptions& options);
   const StorePaths paths_;
   const UniqueFd lock_;
   std::unique_ptr<Store> store_;
@@ -34,7 +38,8 @@ class Engine {
   std::unique_ptr<Catalog> catalog_;
 };
 
-// The store folder where none is given: LAMINA_STORE, /var/lib/lamina as root, $XDG_DATA_HOME/lamina otherwise.
+// The store folder where none is given: LAMINA_STORE, /var/lib/lamina as root,
+// $XDG_DATA_HOME/lamina otherwise.
 std::string DefaultStoreFolder();
 
 }  // namespace lamina

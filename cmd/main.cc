@@ -1,4 +1,5 @@
-// lamina: the command line. Options and help are made here; the commands are in the other files of this folder.
+// lamina: the command line. Options and help are made here; the commands are in the other files of
+// this folder.
 
 #include <CLI/CLI.hpp>
 
@@ -27,23 +28,33 @@ struct CommandLine {
 };
 
 void AddCommonOptions(CLI::App& command, CommonOptions& common) {
-  command.add_option("--store", common.store, "folder of lamina's state and cache (environment: LAMINA_STORE)")
+  command
+      .add_option("--store", common.store,
+                  "folder of lamina's state and cache (environment: LAMINA_STORE)")
       ->capture_default_str();
-  command.add_option("--log-level", common.log_level, "debug, info, warning or error")->capture_default_str();
+  command.add_option("--log-level", common.log_level, "debug, info, warning or error")
+      ->capture_default_str();
   command.set_config("--config", "", "read options from this TOML file");
 }
 
 void AddSourceOptions(CLI::App& command, CommonOptions& common) {
-  command.add_option("--platform", common.platform, "platform to choose from an index, as linux/arm64 (default: this host's)");
-  command.add_option("--tag-ttl", common.tag_ttl_seconds, "seconds for which a registry's answer about a tag holds")
+  command.add_option("--platform", common.platform,
+                     "platform to choose from an index, as linux/arm64 (default: this host's)");
+  command
+      .add_option("--tag-ttl", common.tag_ttl_seconds,
+                  "seconds for which a registry's answer about a tag holds")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("--insecure-registry", common.insecure_registries, "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
-  command.add_option("--ca-file", common.ca_file, "PEM file of CA certificates to trust besides the system's")->check(CLI::ExistingFile);
+  command.add_option("--insecure-registry", common.insecure_registries,
+                     "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
+  command
+      .add_option("--ca-file", common.ca_file,
+                  "PEM file of CA certificates to trust besides the system's")
+      ->check(CLI::ExistingFile);
 }
 
-CLI::App* NewCommand(CLI::App& app, CommandLine& line, const char* name, const char* what, const char* example,
-                      std::function<int()> run) {
+CLI::App* NewCommand(CLI::App& app, CommandLine& line, const char* name, const char* what,
+                     const char* example, std::function<int()> run) {
   CLI::App* command = app.add_subcommand(name, what);
   command->footer(std::string("Example:\n  ") + example);
   AddCommonOptions(*command, line.common);
@@ -52,38 +63,57 @@ CLI::App* NewCommand(CLI::App& app, CommandLine& line, const char* name, const c
 }
 
 void AddMounting(CLI::App& app, CommandLine& line) {
-  CLI::App* mount = NewCommand(app, line, "mount", "Serve all images below a mount point", "lamina mount /mnt/images",
-                                [&] { return RunMount(line.common, line.mount); });
-  mount->add_option("mountpoint", line.mount.mountpoint, "folder to mount on; made where it is missing")->capture_default_str();
-  mount->add_flag("-f,--foreground", line.mount.foreground, "stay in front and log to standard error");
-  mount->add_flag("--private", line.mount.private_mount, "let no other user in (leave out allow_other)");
+  CLI::App* mount =
+      NewCommand(app, line, "mount", "Serve all images below a mount point",
+                 "lamina mount /mnt/images", [&] { return RunMount(line.common, line.mount); });
+  mount
+      ->add_option("mountpoint", line.mount.mountpoint,
+                   "folder to mount on; made where it is missing")
+      ->capture_default_str();
+  mount->add_flag("-f,--foreground", line.mount.foreground,
+                  "stay in front and log to standard error");
+  mount->add_flag("--private", line.mount.private_mount,
+                  "let no other user in (leave out allow_other)");
   AddSourceOptions(*mount, line.common);
 
-  CLI::App* umount = NewCommand(app, line, "umount", "Take a mount away; its daemon ends", "lamina umount /mnt/images",
-                                 [&] { return RunUmount(line.common, line.umount); });
-  umount->add_option("mountpoint", line.umount.mountpoint, "where lamina is mounted")->capture_default_str();
-  umount->add_flag("-l,--lazy", line.umount.lazy, "detach now although something uses it; end when nothing does");
+  CLI::App* umount =
+      NewCommand(app, line, "umount", "Take a mount away; its daemon ends",
+                 "lamina umount /mnt/images", [&] { return RunUmount(line.common, line.umount); });
+  umount->add_option("mountpoint", line.umount.mountpoint, "where lamina is mounted")
+      ->capture_default_str();
+  umount->add_flag("-l,--lazy", line.umount.lazy,
+                   "detach now although something uses it; end when nothing does");
 }
 
 void AddData(CLI::App& app, CommandLine& line) {
-  CLI::App* add = NewCommand(app, line, "add", "Add local images", "lamina add oci:/srv/images/base --as base",
-                              [&] { return RunAdd(line.common, line.add); });
+  CLI::App* add =
+      NewCommand(app, line, "add", "Add local images", "lamina add oci:/srv/images/base --as base",
+                 [&] { return RunAdd(line.common, line.add); });
   add->add_option("sources", line.add.sources, "oci:DIR or oci:DIR:REF")->required();
-  add->add_option("--as", line.add.as_name, "name to put the images under (localhost/NAME where it has no registry part)");
+  add->add_option("--as", line.add.as_name,
+                  "name to put the images under (localhost/NAME where it has no registry part)");
 
-  CLI::App* list = NewCommand(app, line, "ls", "List the images that are known", "lamina ls docker.io/library/debian",
-                               [&] { return RunList(line.common, line.repository); });
+  CLI::App* list = NewCommand(app, line, "ls", "List the images that are known",
+                              "lamina ls docker.io/library/debian",
+                              [&] { return RunList(line.common, line.repository); });
   list->add_option("repository", line.repository, "only this repository");
 
-  CLI::App* resolve = NewCommand(app, line, "resolve", "Print NAME@DIGEST of a reference", "lamina resolve debian:bookworm",
-                                  [&] { return RunResolve(line.common, line.reference); });
-  CLI::App* inspect = NewCommand(app, line, "inspect", "Show an image: config, layers, how lazy and why", "lamina inspect debian:bookworm",
-                                  [&] { return RunInspect(line.common, line.reference); });
-  CLI::App* fetch = NewCommand(app, line, "fetch", "Make an image wholly local", "lamina fetch --index-only debian:bookworm",
-                                [&] { return RunFetch(line.common, line.reference); });
-  fetch->add_flag("--index-only", line.reference.index_only, "only index its layers, so that it is lazy from then on");
+  CLI::App* resolve = NewCommand(app, line, "resolve", "Print NAME@DIGEST of a reference",
+                                 "lamina resolve debian:bookworm",
+                                 [&] { return RunResolve(line.common, line.reference); });
+  CLI::App* inspect = NewCommand(
+      app, line, "inspect", "Show an image: config, layers, how lazy and why",
+      "lamina inspect debian:bookworm", [&] { return RunInspect(line.common, line.reference); });
+  CLI::App* fetch = NewCommand(app, line, "fetch", "Make an image wholly local",
+                               "lamina fetch --index-only debian:bookworm",
+                               [&] { return RunFetch(line.common, line.reference); });
+  fetch->add_flag("--index-only", line.reference.index_only,
+                  "only index its layers, so that it is lazy from then on");
   for (CLI::App* command : {resolve, inspect, fetch}) {
-    command->add_option("reference", line.reference.reference, "an image, as debian, debian:12 or host:5000/app@sha256:…")->required();
+    command
+        ->add_option("reference", line.reference.reference,
+                     "an image, as debian, debian:12 or host:5000/app@sha256:…")
+        ->required();
   }
   for (CLI::App* command : {add, list, resolve, inspect, fetch}) {
     AddSourceOptions(*command, line.common);
@@ -92,12 +122,15 @@ void AddData(CLI::App& app, CommandLine& line) {
 }
 
 void AddAbout(CLI::App& app, CommandLine& line) {
-  CLI::App* doctor = NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
-                                 [&] { return RunDoctor(line.common, line.doctor_mountpoint); });
-  doctor->add_option("mountpoint", line.doctor_mountpoint, "where lamina is or will be mounted")->capture_default_str();
+  CLI::App* doctor =
+      NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
+                 [&] { return RunDoctor(line.common, line.doctor_mountpoint); });
+  doctor->add_option("mountpoint", line.doctor_mountpoint, "where lamina is or will be mounted")
+      ->capture_default_str();
   CLI::App* version = NewCommand(app, line, "version", "Print the version", "lamina version",
-                                  [&] { return RunVersion(line.common); });
-  for (CLI::App* command : {doctor, version}) command->add_flag("--json", line.common.json, "print JSON");
+                                 [&] { return RunVersion(line.common); });
+  for (CLI::App* command : {doctor, version})
+    command->add_flag("--json", line.common.json, "print JSON");
 }
 
 int Main(int argc, char** argv) {

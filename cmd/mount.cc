@@ -46,7 +46,9 @@ class ReadyPipe {
   void Tell(const std::string& message) {
     read_.reset();
     // The parent may be gone; the daemon goes on all the same.
-    (void)WriteExactly(write_.get(), AsBytes(message.empty() ? "+" : "-" + message), "the ready pipe").has_value();
+    (void)WriteExactly(write_.get(), AsBytes(message.empty() ? "+" : "-" + message),
+                       "the ready pipe")
+        .has_value();
     write_.reset();
   }
   // In the parent.
@@ -60,7 +62,9 @@ class ReadyPipe {
       message.append(bytes.data(), static_cast<size_t>(got));
     }
     if (message == "+") return {};
-    return Error{Code::kUnavailable, message.empty() ? "the daemon ended before the tree answered; see its log" : message.substr(1)};
+    return Error{Code::kUnavailable, message.empty()
+                                         ? "the daemon ended before the tree answered; see its log"
+                                         : message.substr(1)};
   }
 
  private:
@@ -71,30 +75,37 @@ class ReadyPipe {
 Result<std::string> AbsolutePath(const std::string& path) {
   if (path.starts_with("/")) return path;
   std::array<char, 4096> folder{};
-  if (::getcwd(folder.data(), folder.size()) == nullptr) return ErrnoError(errno, "cannot tell the current folder");
+  if (::getcwd(folder.data(), folder.size()) == nullptr)
+    return ErrnoError(errno, "cannot tell the current folder");
   return std::string(folder.data()) + "/" + path;
 }
 
 // Everything that serves, in the order in which it is made; destroyed the other way round.
-Status Serve(const CommonOptions& common, const MountCommand& command, const std::function<void()>& ready) {
+Status Serve(const CommonOptions& common, const MountCommand& command,
+             const std::function<void()>& ready) {
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
   RETURN_IF_ERROR(MakeFolders(common.store));
   // A peer that closes its socket is an error of that write, not the end of the daemon.
   std::signal(SIGPIPE, SIG_IGN);
-  RETURN_IF_ERROR(StartLog({.level = level, .file = StorePaths{common.store}.LogFile(), .to_stderr = command.foreground}));
+  RETURN_IF_ERROR(StartLog({.level = level,
+                            .file = StorePaths{common.store}.LogFile(),
+                            .to_stderr = command.foreground}));
   ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options));
   KeyedPool pool({});
   Namespace names(engine->catalog(), engine->store(), engine->layers(), VersionText());
   Status served;
   {
-    const auto session = FuseSession::Mount(names, pool, {.mountpoint = command.mountpoint,
-                                                          .allow_other = ::geteuid() == 0 && !command.private_mount,
-                                                          .on_ready = ready});
+    const auto session =
+        FuseSession::Mount(names, pool,
+                           {.mountpoint = command.mountpoint,
+                            .allow_other = ::geteuid() == 0 && !command.private_mount,
+                            .on_ready = ready});
     if (!session) return session.error();
     const auto control = ControlServer::Start(*engine);
     if (!control) return control.error();
-    LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint, common.store));
+    LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint,
+                        common.store));
     served = (*session)->Run();
     engine->layers().Cancel();
   }
@@ -157,8 +168,10 @@ Status Unmount(const std::string& mountpoint, bool lazy) {
   if (::umount2(mountpoint.c_str(), (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0) return {};
   if (errno == EBUSY)
     return Error{Code::kUnavailable,
-                 fmt::format("{} is in use: end what works in it (fuser -vm {}), or give --lazy", mountpoint, mountpoint)};
-  if (errno == EINVAL) return Error{Code::kNotFound, fmt::format("nothing is mounted at {}", mountpoint)};
+                 fmt::format("{} is in use: end what works in it (fuser -vm {}), or give --lazy",
+                             mountpoint, mountpoint)};
+  if (errno == EINVAL)
+    return Error{Code::kNotFound, fmt::format("nothing is mounted at {}", mountpoint)};
   return ErrnoError(errno, "cannot unmount " + mountpoint);
 }
 
@@ -179,7 +192,8 @@ int RunMount(const CommonOptions& given_common, const MountCommand& given) {
 }
 
 int RunUmount(const CommonOptions& common, const UmountCommand& command) {
-  if (Status unmounted = Unmount(command.mountpoint, command.lazy); !unmounted) return Fail(unmounted.error());
+  if (Status unmounted = Unmount(command.mountpoint, command.lazy); !unmounted)
+    return Fail(unmounted.error());
   const Deadline end = Deadline::After(kEndWait);
   while (!command.lazy && !StoreIsFree(common.store) && !end.passed())
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

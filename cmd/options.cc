@@ -26,7 +26,8 @@ Result<LogLevel> LogLevelOf(const CommonOptions& common) {
   if (common.log_level == "info") return LogLevel::kInfo;
   if (common.log_level == "warning") return LogLevel::kWarning;
   if (common.log_level == "error") return LogLevel::kError;
-  return Error{Code::kInvalid, fmt::format("--log-level {}: use debug, info, warning or error", Quote(common.log_level))};
+  return Error{Code::kInvalid, fmt::format("--log-level {}: use debug, info, warning or error",
+                                           Quote(common.log_level))};
 }
 
 }  // namespace lamina

@@ -1,6 +1,7 @@
 #pragma once
 
-// The options of the commands as plain structs, filled by cmd/main.cc and read by the commands. Values.
+// The options of the commands as plain structs, filled by cmd/main.cc and read by the commands.
+// Values.
 
 #include <string>
 #include <vector>
@@ -18,7 +19,7 @@ struct CommonOptions {
   std::string platform;  // "linux/arm64"; empty: the host's
   int tag_ttl_seconds = 60;
   std::vector<std::string> insecure_registries;
-  std::string ca_file;   // additional CA certificates, PEM
+  std::string ca_file;  // additional CA certificates, PEM
   std::string log_level = "info";
 };
 

@@ -38,16 +38,19 @@ struct NamedImage {
 Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
   ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
   ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
-  ASSIGN_OR_RETURN(auto image, engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
+  ASSIGN_OR_RETURN(auto image,
+                   engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
 }
 
 Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
   Json all = Json::array();
   for (const Json& source : request.at("sources")) {
-    ASSIGN_OR_RETURN(const auto added, engine.catalog().AddSource(source.get<std::string>(), TextOf(request, "as")));
+    ASSIGN_OR_RETURN(const auto added,
+                     engine.catalog().AddSource(source.get<std::string>(), TextOf(request, "as")));
     for (const Catalog::Added& name : added)
-      all.push_back({{"repository", name.repository}, {"tag", name.tag}, {"digest", name.digest.ToString()}});
+      all.push_back(
+          {{"repository", name.repository}, {"tag", name.tag}, {"digest", name.digest.ToString()}});
   }
   return Json{{"added", std::move(all)}};
 }
@@ -67,7 +70,8 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
     }
     for (const Digest& digest : engine.catalog().KnownImages(repository)) {
       const auto same = [&](const Json& row) {
-        return row.value("repository", "") == repository && row.value("digest", "") == digest.ToString();
+        return row.value("repository", "") == repository &&
+               row.value("digest", "") == digest.ToString();
       };
       if (std::none_of(all.begin(), all.end(), same))
         all.push_back({{"repository", repository}, {"tag", ""}, {"digest", digest.ToString()}});
@@ -103,7 +107,8 @@ Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
 }
 
 // Tells of the indexing of an image, a few times a second, until `done`.
-void WatchIndexing(const Image& image, const std::atomic<bool>& done, const ProgressSink& progress) {
+void WatchIndexing(const Image& image, const std::atomic<bool>& done,
+                   const ProgressSink& progress) {
   while (!done) {
     uint64_t finished = 0;
     uint64_t all = 0;
@@ -151,11 +156,14 @@ Handler HandlerOf(const std::string& command) {
 Result<Json> Perform(Engine& engine, const Json& request, const ProgressSink& progress) {
   const std::string command = TextOf(request, "command");
   const Handler handler = HandlerOf(command);
-  if (handler == nullptr) return Error{Code::kUnsupported, fmt::format("this lamina knows no request {}", Quote(command))};
+  if (handler == nullptr)
+    return Error{Code::kUnsupported,
+                 fmt::format("this lamina knows no request {}", Quote(command))};
   try {
     return handler(engine, request, progress);
   } catch (const nlohmann::json::exception& failure) {
-    return Error{Code::kInvalid, fmt::format("the request {} is malformed: {}", Quote(command), failure.what())};
+    return Error{Code::kInvalid,
+                 fmt::format("the request {} is malformed: {}", Quote(command), failure.what())};
   }
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// What the commands ask of an engine, as JSON in and JSON out, so that a command runs the same way in its own process
-// and in the daemon. Any thread; the calls block.
+// What the commands ask of an engine, as JSON in and JSON out, so that a command runs the same way
+// in its own process and in the daemon. Any thread; the calls block.
 //
 // A request is {"command": NAME, …arguments}. The answer is the object that --json prints.
 
@@ -16,6 +16,7 @@ namespace lamina {
 // Told now and then while a request works: {"what": "indexing", "done": bytes, "of": bytes}.
 using ProgressSink = std::function<void(const nlohmann::json&)>;
 
-Result<nlohmann::json> Perform(Engine& engine, const nlohmann::json& request, const ProgressSink& progress);
+Result<nlohmann::json> Perform(Engine& engine, const nlohmann::json& request,
+                               const ProgressSink& progress);
 
 }  // namespace lamina

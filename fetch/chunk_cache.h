@@ -1,11 +1,12 @@
 #pragma once
 
-// ChunkCache: the decoded bytes of layers on local disk, one sparse file per layer in the layout of the
-// layer's flat address space, with a bitmap of the chunks that are there. The bytes of a chunk are verified
-// (by the check its owner gives) when they enter memory for the first time in a process, whoever wrote them.
+// ChunkCache: the decoded bytes of layers on local disk, one sparse file per layer in the layout of
+// the layer's flat address space, with a bitmap of the chunks that are there. The bytes of a chunk
+// are verified (by the check its owner gives) when they enter memory for the first time in a
+// process, whoever wrote them.
 //
-// A LayerCache is shared by all readers of one layer. Peeks are wait-free; Fill leads or joins the one fetch
-// of a chunk. Any thread; Fill blocks and never runs on a FUSE thread.
+// A LayerCache is shared by all readers of one layer. Peeks are wait-free; Fill leads or joins the
+// one fetch of a chunk. Any thread; Fill blocks and never runs on a FUSE thread.
 
 #include <atomic>
 #include <cstdint>
@@ -23,8 +24,8 @@
 
 namespace lamina {
 
-// A chunk's place in the flat address space. `zero` chunks hold no data: they read as zeros, cost no
-// cache and are always there.
+// A chunk's place in the flat address space. `zero` chunks hold no data: they read as zeros, cost
+// no cache and are always there.
 struct ChunkExtent {
   uint64_t flat_offset = 0;  // bytes, multiple of 4096
   uint64_t flat_length = 0;  // bytes, multiple of 4096
@@ -45,24 +46,27 @@ class ChunkOwner {
 };
 
 struct CacheCounters {
-  std::atomic<uint64_t> hits{0};           // chunks found verified
-  std::atomic<uint64_t> misses{0};         // chunks produced
-  std::atomic<uint64_t> joined{0};         // readers that waited for another's fetch
-  std::atomic<uint64_t> checked{0};        // chunks verified on entry from disk
-  std::atomic<uint64_t> rotten{0};         // chunks found bad on disk and dropped
-  std::atomic<uint64_t> write_failures{0}; // chunks served but not kept (disk full)
+  std::atomic<uint64_t> hits{0};            // chunks found verified
+  std::atomic<uint64_t> misses{0};          // chunks produced
+  std::atomic<uint64_t> joined{0};          // readers that waited for another's fetch
+  std::atomic<uint64_t> checked{0};         // chunks verified on entry from disk
+  std::atomic<uint64_t> rotten{0};          // chunks found bad on disk and dropped
+  std::atomic<uint64_t> write_failures{0};  // chunks served but not kept (disk full)
 };
 
-// Fills a layer's cache file while the layer is indexed, before its chunk table is known. Nothing counts as
-// present until Commit(). One thread. Runs of zero blocks are not written. A full disk ends the keeping, not the work.
+// Fills a layer's cache file while the layer is indexed, before its chunk table is known. Nothing
+// counts as present until Commit(). One thread. Runs of zero blocks are not written. A full disk
+// ends the keeping, not the work.
 class CacheWriter {
  public:
-  static Result<std::unique_ptr<CacheWriter>> Create(const std::string& folder, const Digest& layer);
+  static Result<std::unique_ptr<CacheWriter>> Create(const std::string& folder,
+                                                     const Digest& layer);
   ~CacheWriter();  // without Commit(): removes the file
   // `flat_offset` grows; both are multiples of 4096.
   void Write(uint64_t flat_offset, ByteSpan bytes);
-  // The pass has verified everything: the chunks that were wholly written are present from now on, to be seen by
-  // a LayerCache that is opened after this. An error means that nothing was kept; the layer works all the same.
+  // The pass has verified everything: the chunks that were wholly written are present from now on,
+  // to be seen by a LayerCache that is opened after this. An error means that nothing was kept; the
+  // layer works all the same.
   Status Commit(const ChunkOwner& owner);
 
  private:
@@ -73,8 +77,9 @@ class CacheWriter {
 
 class LayerCache {
  public:
-  // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is dropped. A disk
-  // that gives no files is no error: then everything is fetched and nothing kept while this object lives.
+  // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is
+  // dropped. A disk that gives no files is no error: then everything is fetched and nothing kept
+  // while this object lives.
   static Result<std::shared_ptr<LayerCache>> Open(const std::string& folder, const Digest& layer,
                                                   std::shared_ptr<ChunkOwner> owner,
                                                   std::shared_ptr<CacheCounters> counters);
@@ -82,22 +87,24 @@ class LayerCache {
 
   // Are all chunks that overlap the range present and verified in this process? Never blocks.
   bool Ready(uint64_t flat_offset, uint64_t length) const;
-  // Reads a range for which Ready() holds, straight from the cache file; zero chunks and holes as zeros. kIo when
-  // it does not hold (any more), as after somebody truncated the file: Read() repairs that.
+  // Reads a range for which Ready() holds, straight from the cache file; zero chunks and holes as
+  // zeros. kIo when it does not hold (any more), as after somebody truncated the file: Read()
+  // repairs that.
   Status ReadReady(uint64_t flat_offset, MutableByteSpan out) const;
-  // Makes the range ready: checks what is on disk, produces what is missing (one fetch per chunk however many
-  // callers), and copies it to `out`. A full disk serves the bytes and keeps none. Failures reach all who
-  // wait and are not remembered.
+  // Makes the range ready: checks what is on disk, produces what is missing (one fetch per chunk
+  // however many callers), and copies it to `out`. A full disk serves the bytes and keeps none.
+  // Failures reach all who wait and are not remembered.
   Status Read(uint64_t flat_offset, MutableByteSpan out, const Deadline& deadline);
 
-  // Keeps a chunk that was decoded and verified on the way to another one, unless it is there already.
+  // Keeps a chunk that was decoded and verified on the way to another one, unless it is there
+  // already.
   void Offer(uint64_t chunk, ByteSpan bytes);
 
   struct Usage {
     uint64_t chunks_present = 0;
-    uint64_t chunks_total = 0;    // without zero chunks
-    uint64_t bytes_present = 0;   // flat bytes of present chunks
-    uint64_t disk_bytes = 0;      // blocks of the data file
+    uint64_t chunks_total = 0;   // without zero chunks
+    uint64_t bytes_present = 0;  // flat bytes of present chunks
+    uint64_t disk_bytes = 0;     // blocks of the data file
   };
   Usage usage() const;
   // The file in flat layout, for handing a wholly local layer to the kernel.

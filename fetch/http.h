@@ -30,8 +30,8 @@ struct HttpOptions {
   // stall_bytes in so long: one that dribbles holds nobody for ever.
   std::chrono::milliseconds stall_timeout{10000};
   uint64_t stall_bytes = 16u << 10;
-  uint64_t header_bytes = 64u << 10;                // of one answer
-  uint64_t error_body_bytes = 1u << 20;             // what is kept of a body that is not 2xx
+  uint64_t header_bytes = 64u << 10;     // of one answer
+  uint64_t error_body_bytes = 1u << 20;  // what is kept of a body that is not 2xx
 };
 
 struct HttpResponse {

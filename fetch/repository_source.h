@@ -1,7 +1,7 @@
 #pragma once
 
-// RepositorySource: where the images of one repository come from, a registry or a local layout. One object
-// per repository; every method is safe from any thread and blocks at most to its deadline.
+// RepositorySource: where the images of one repository come from, a registry or a local layout. One
+// object per repository; every method is safe from any thread and blocks at most to its deadline.
 
 #include <memory>
 #include <optional>
@@ -27,11 +27,13 @@ class RepositorySource {
  public:
   virtual ~RepositorySource() = default;
 
-  // The manifest or index that `tag` names now, with the digest of its bytes. kNotFound where there is none.
+  // The manifest or index that `tag` names now, with the digest of its bytes. kNotFound where there
+  // is none.
   virtual Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) = 0;
   // The manifest or index with this digest; its bytes are verified.
   virtual Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) = 0;
-  // A small blob (a config) as a whole, verified against digest and size; kLimit above `limit` bytes.
+  // A small blob (a config) as a whole, verified against digest and size; kLimit above `limit`
+  // bytes.
   virtual Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                              const Deadline& deadline) = 0;
   // A layer, for streaming and random access. Does no I/O that could block for long.

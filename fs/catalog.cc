@@ -30,16 +30,21 @@ bool IsRefusal(Code code) {
 
 // The names in a sorted set that are `prefix` itself or lie below it.
 template <typename Visit>
-void ForEachBelow(const std::set<std::string>& names, const std::string& prefix, const Visit& visit) {
+void ForEachBelow(const std::set<std::string>& names, const std::string& prefix,
+                  const Visit& visit) {
   const std::string below = prefix + "/";
-  for (auto at = names.lower_bound(below); at != names.end() && at->starts_with(below); ++at) visit(*at);
+  for (auto at = names.lower_bound(below); at != names.end() && at->starts_with(below); ++at)
+    visit(*at);
 }
 
-std::string NextComponent(const std::string& name, size_t from) { return name.substr(from, name.find('/', from) - from); }
+std::string NextComponent(const std::string& name, size_t from) {
+  return name.substr(from, name.find('/', from) - from);
+}
 
 }  // namespace
 
-Catalog::Catalog(StorePaths paths, Store& store, LayerStore& layers, CatalogOptions options, const WallClock& clock)
+Catalog::Catalog(StorePaths paths, Store& store, LayerStore& layers, CatalogOptions options,
+                 const WallClock& clock)
     : paths_(std::move(paths)),
       store_(store),
       layers_(layers),
@@ -60,9 +65,11 @@ Status Catalog::Load() {
   return {};
 }
 
-// --- tags ------------------------------------------------------------------------------------------
+// --- tags
+// ------------------------------------------------------------------------------------------
 
-std::optional<Result<Resolution>> Catalog::KnownTag(const std::string& repository, const std::string& tag) const {
+std::optional<Result<Resolution>> Catalog::KnownTag(const std::string& repository,
+                                                    const std::string& tag) const {
   MutexLock lock(mutex_);
   const auto at = tags_.find(repository + ":" + tag);
   if (at == tags_.end() || at->second.fresh_until.passed()) return std::nullopt;
@@ -96,29 +103,39 @@ Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::
 Result<Resolution> Catalog::AskLocal(const std::string& repository, const std::string& tag) {
   for (const LocalName& name : sources_.LocalNamesOf(repository)) {
     if (name.tag == tag)
-      return Resolution{.digest = name.digest, .origin = name.source->origin(), .local = true, .seen_ns = clock_.NowNs()};
+      return Resolution{.digest = name.digest,
+                        .origin = name.source->origin(),
+                        .local = true,
+                        .seen_ns = clock_.NowNs()};
   }
   return Error{Code::kNotFound, fmt::format("{}:{} is in no local source", repository, tag)};
 }
 
 Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std::string& tag) {
   const std::string host = RegistryPart(repository);
-  if (host == "localhost") return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
+  if (host == "localhost")
+    return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
   const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository));
   ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, NameBound()));
   if (Status kept = store_.PutDocument(document.digest, document.media_type, document.bytes); !kept)
     LogWarning(fmt::format("{}:{}: {}", repository, tag, kept.error().message));
-  return Resolution{.digest = document.digest, .origin = source->origin(), .seen_ns = clock_.NowNs()};
+  return Resolution{
+      .digest = document.digest, .origin = source->origin(), .seen_ns = clock_.NowNs()};
 }
 
-Result<Resolution> Catalog::LastKnown(const std::string& repository, const std::string& tag, const Error& reason) {
+Result<Resolution> Catalog::LastKnown(const std::string& repository, const std::string& tag,
+                                      const Error& reason) {
   auto row = store_.CurrentTag(repository, tag);
   if (!row || !row->has_value()) return reason;
   LogWarning(fmt::format("{}:{} is served as last seen: {}", repository, tag, reason.message));
-  return Resolution{.digest = (*row)->digest, .origin = (*row)->origin, .stale = true, .seen_ns = (*row)->seen_ns};
+  return Resolution{.digest = (*row)->digest,
+                    .origin = (*row)->origin,
+                    .stale = true,
+                    .seen_ns = (*row)->seen_ns};
 }
 
-void Catalog::Record(const std::string& repository, const std::string& tag, const Resolution& resolution) {
+void Catalog::Record(const std::string& repository, const std::string& tag,
+                     const Resolution& resolution) {
   LearnRepository(repository);
   auto moved = store_.RecordTag({.repository = repository,
                                  .tag = tag,
@@ -126,7 +143,9 @@ void Catalog::Record(const std::string& repository, const std::string& tag, cons
                                  .origin = resolution.origin,
                                  .seen_ns = resolution.seen_ns,
                                  .first_ns = resolution.seen_ns});
-  if (!moved) return LogWarning(fmt::format("{}:{} is not recorded: {}", repository, tag, moved.error().message));
+  if (!moved)
+    return LogWarning(
+        fmt::format("{}:{} is not recorded: {}", repository, tag, moved.error().message));
   if (Status known = store_.RecordImage(repository, resolution.digest, resolution.seen_ns); !known)
     LogWarning(fmt::format("{}:{} is not recorded: {}", repository, tag, known.error().message));
   if (*moved) {
@@ -139,13 +158,17 @@ Result<Resolution> Catalog::Resolve(const Reference& reference) {
   const std::string repository = reference.repository.ToString();
   if (!reference.digest) return ResolveTag(repository, reference.tag_or_latest());
   ASSIGN_OR_RETURN(const auto image, OpenImage(repository, *reference.digest));
-  return Resolution{.digest = *reference.digest, .origin = image->documents().origin, .seen_ns = clock_.NowNs()};
+  return Resolution{
+      .digest = *reference.digest, .origin = image->documents().origin, .seen_ns = clock_.NowNs()};
 }
 
-// --- paths -----------------------------------------------------------------------------------------
+// --- paths
+// -----------------------------------------------------------------------------------------
 
 Result<bool> Catalog::RegistryExists(const std::string& registry) {
-  if (registry == "localhost" || registry == "docker.io" || KnownPath(registry) != PathKind::kNothing) return true;
+  if (registry == "localhost" || registry == "docker.io" ||
+      KnownPath(registry) != PathKind::kNothing)
+    return true;
   ASSIGN_OR_RETURN(const PathKind kind, path_flights_.Do(registry, [&]() -> Result<PathKind> {
     {
       MutexLock lock(mutex_);
@@ -154,9 +177,11 @@ Result<bool> Catalog::RegistryExists(const std::string& registry) {
     }
     const Status answers = sources_.RegistryOf(registry)->Ping(NameBound());
     // Wrong credentials are an answer of a registry too.
-    if (!answers && answers.error().code != Code::kDenied && answers.error().code != Code::kNotFound)
+    if (!answers && answers.error().code != Code::kDenied &&
+        answers.error().code != Code::kNotFound)
       return answers.error();
-    const PathKind found = !answers && answers.error().code == Code::kNotFound ? PathKind::kNothing : PathKind::kPrefix;
+    const PathKind found = !answers && answers.error().code == Code::kNotFound ? PathKind::kNothing
+                                                                               : PathKind::kPrefix;
     MutexLock lock(mutex_);
     paths_answers_.insert_or_assign(registry, PathAnswer{found, Deadline::After(options_.tag_ttl)});
     return found;
@@ -202,12 +227,15 @@ Result<PathKind> Catalog::AskForPath(const std::string& registry, const std::str
     return PathKind::kNothing;
   }
   const auto catalog = RegistryCatalog(registry);
-  if (!catalog) return IsRefusal(catalog.error().code) ? Result<PathKind>(PathKind::kPrefix) : catalog.error();
+  if (!catalog)
+    return IsRefusal(catalog.error().code) ? Result<PathKind>(PathKind::kPrefix) : catalog.error();
   const auto below = [&](const std::string& name) { return name.starts_with(path + "/"); };
-  return std::any_of(catalog->begin(), catalog->end(), below) ? PathKind::kPrefix : PathKind::kNothing;
+  return std::any_of(catalog->begin(), catalog->end(), below) ? PathKind::kPrefix
+                                                              : PathKind::kNothing;
 }
 
-// --- listings --------------------------------------------------------------------------------------
+// --- listings
+// --------------------------------------------------------------------------------------
 
 Result<std::vector<std::string>> Catalog::RegistryTags(const std::string& repository) {
   const std::string host = RegistryPart(repository);
@@ -217,8 +245,9 @@ Result<std::vector<std::string>> Catalog::RegistryTags(const std::string& reposi
     const auto at = listings_.find(repository);
     if (at != listings_.end() && !at->second.fresh_until.passed()) return at->second.names;
   }
-  ASSIGN_OR_RETURN(std::vector<std::string> tags,
-                   sources_.RegistryOf(host)->Repository(PathPart(repository))->ListTags(NameBound()));
+  ASSIGN_OR_RETURN(
+      std::vector<std::string> tags,
+      sources_.RegistryOf(host)->Repository(PathPart(repository))->ListTags(NameBound()));
   MutexLock lock(mutex_);
   listings_.insert_or_assign(repository, Listing{tags, Deadline::After(options_.tag_ttl)});
   return tags;
@@ -230,7 +259,8 @@ Result<std::vector<std::string>> Catalog::RegistryCatalog(const std::string& reg
     const auto at = listings_.find(registry);
     if (at != listings_.end() && !at->second.fresh_until.passed()) return at->second.names;
   }
-  ASSIGN_OR_RETURN(std::vector<std::string> names, sources_.RegistryOf(registry)->ListRepositories(NameBound()));
+  ASSIGN_OR_RETURN(std::vector<std::string> names,
+                   sources_.RegistryOf(registry)->ListRepositories(NameBound()));
   MutexLock lock(mutex_);
   listings_.insert_or_assign(registry, Listing{names, Deadline::After(options_.negative_ttl)});
   return names;
@@ -246,8 +276,9 @@ std::vector<std::string> Catalog::KnownRegistries() const {
 std::vector<std::string> Catalog::KnownChildren(const std::string& prefix) const {
   std::set<std::string> found;
   MutexLock lock(mutex_);
-  ForEachBelow(repositories_, prefix,
-               [&](const std::string& name) { found.insert(NextComponent(name, prefix.size() + 1)); });
+  ForEachBelow(repositories_, prefix, [&](const std::string& name) {
+    found.insert(NextComponent(name, prefix.size() + 1));
+  });
   return {found.begin(), found.end()};
 }
 
@@ -272,11 +303,14 @@ std::vector<Catalog::TagName> Catalog::Tags(const std::string& repository) {
     for (const std::string& tag : *tags) found.try_emplace(tag);
   if (auto rows = store_.CurrentTags(repository)) {
     for (const TagRow& row : *rows)
-      found[row.tag] = Resolution{.digest = row.digest, .origin = row.origin, .seen_ns = row.seen_ns};
+      found[row.tag] =
+          Resolution{.digest = row.digest, .origin = row.origin, .seen_ns = row.seen_ns};
   }
   for (const LocalName& name : sources_.LocalNamesOf(repository)) {
     if (!name.tag.empty())
-      found[name.tag] = Resolution{.digest = name.digest, .origin = name.source->origin(), .local = true,
+      found[name.tag] = Resolution{.digest = name.digest,
+                                   .origin = name.source->origin(),
+                                   .local = true,
                                    .seen_ns = clock_.NowNs()};
   }
   std::vector<TagName> tags;
@@ -294,7 +328,8 @@ std::vector<std::string> Catalog::KnownRepositories() const {
   return {repositories_.begin(), repositories_.end()};
 }
 
-// --- changes ---------------------------------------------------------------------------------------
+// --- changes
+// ---------------------------------------------------------------------------------------
 
 void Catalog::LearnRepository(const std::string& repository) {
   {
@@ -333,10 +368,13 @@ std::vector<Catalog::RegistryStatus> Catalog::registries() const {
   return found;
 }
 
-// --- sources ---------------------------------------------------------------------------------------
+// --- sources
+// ---------------------------------------------------------------------------------------
 
-Result<std::vector<Catalog::Added>> Catalog::AddSource(const std::string& source, const std::string& as_name) {
-  ASSIGN_OR_RETURN(const std::vector<LocalName> names, sources_.Add(source, as_name, clock_.NowNs()));
+Result<std::vector<Catalog::Added>> Catalog::AddSource(const std::string& source,
+                                                       const std::string& as_name) {
+  ASSIGN_OR_RETURN(const std::vector<LocalName> names,
+                   sources_.Add(source, as_name, clock_.NowNs()));
   std::vector<Added> added;
   for (const LocalName& name : names) {
     added.push_back({name.repository, name.tag, name.digest});

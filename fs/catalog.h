@@ -1,7 +1,8 @@
 #pragma once
 
-// Catalog: from names to images. Knows the registries and local sources, resolves tags to digests (local names
-// first, then the registry, with a time to live), opens images, and records all answers in the store.
+// Catalog: from names to images. Knows the registries and local sources, resolves tags to digests
+// (local names first, then the registry, with a time to live), opens images, and records all
+// answers in the store.
 //
 // Any thread. "Blocks" means: for pool threads only.
 
@@ -43,9 +44,9 @@ struct CatalogOptions {
 // What a tag names, and who said so.
 struct Resolution {
   Digest digest;
-  std::string origin;      // "https://…", "oci:/…"
-  bool local = false;      // from a local source, which wins over the registry
-  bool stale = false;      // the registry is away; the last known answer
+  std::string origin;  // "https://…", "oci:/…"
+  bool local = false;  // from a local source, which wins over the registry
+  bool stale = false;  // the registry is away; the last known answer
   int64_t seen_ns = 0;
 };
 
@@ -66,10 +67,12 @@ class Catalog {
 
   // --- names; `repository` is "registry/path" -------------------------------------------------
   // A fresh answer from memory (within its time to live), or nullopt: ask Resolve. Never waits.
-  std::optional<Result<Resolution>> KnownTag(const std::string& repository, const std::string& tag) const;
+  std::optional<Result<Resolution>> KnownTag(const std::string& repository,
+                                             const std::string& tag) const;
   // Blocks. kNotFound where nobody knows the tag; stale answers where the registry is away.
   Result<Resolution> ResolveTag(const std::string& repository, const std::string& tag);
-  // Blocks. A reference to a digest: the digest part, or what its tag resolves to. The digest is checked to exist.
+  // Blocks. A reference to a digest: the digest part, or what its tag resolves to. The digest is
+  // checked to exist.
   Result<Resolution> Resolve(const Reference& reference);
 
   // Is there a registry of this name: known locally, or it answers. Blocks.
@@ -89,14 +92,15 @@ class Catalog {
     std::string tag;
     std::optional<Resolution> known;  // from memory or store; not asked for
   };
-  // Local and registry tags, sorted; the local ones alone where the registry cannot list or is away. Blocks.
+  // Local and registry tags, sorted; the local ones alone where the registry cannot list or is
+  // away. Blocks.
   std::vector<TagName> Tags(const std::string& repository);
   std::vector<Digest> KnownImages(const std::string& repository) const;
   std::vector<std::string> KnownRepositories() const;
 
   // --- images -----------------------------------------------------------------------------------
-  // Blocks. The image with this digest in this repository; kNotFound where it has none such. One object per
-  // (repository, digest), kept while in use and a while longer.
+  // Blocks. The image with this digest in this repository; kNotFound where it has none such. One
+  // object per (repository, digest), kept while in use and a while longer.
   Result<std::shared_ptr<Image>> OpenImage(const std::string& repository, const Digest& digest);
   // The image if it is open, else null. Never waits.
   std::shared_ptr<Image> OpenedImage(const std::string& repository, const Digest& digest) const;
@@ -113,7 +117,8 @@ class Catalog {
   // A number that grows whenever a listing may have changed.
   uint64_t generation() const;
   int64_t generation_ns() const;  // when it last grew
-  // Called (from any thread, no lock held) when a tag got another digest or names appeared; for cache invalidation.
+  // Called (from any thread, no lock held) when a tag got another digest or names appeared; for
+  // cache invalidation.
   void OnChange(std::function<void()> callback);
 
   struct RegistryStatus {
@@ -142,7 +147,8 @@ class Catalog {
   Result<Resolution> AskForTag(const std::string& repository, const std::string& tag);
   Result<Resolution> AskLocal(const std::string& repository, const std::string& tag);
   Result<Resolution> AskRegistry(const std::string& repository, const std::string& tag);
-  Result<Resolution> LastKnown(const std::string& repository, const std::string& tag, const Error& reason);
+  Result<Resolution> LastKnown(const std::string& repository, const std::string& tag,
+                               const Error& reason);
   void Record(const std::string& repository, const std::string& tag, const Resolution& resolution);
   Result<PathKind> AskForPath(const std::string& registry, const std::string& path);
   Result<std::vector<std::string>> RegistryTags(const std::string& repository);
@@ -150,7 +156,8 @@ class Catalog {
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
   Result<std::shared_ptr<Image>> LoadImageFrom(const std::string& repository, const Digest& digest,
                                                const std::shared_ptr<RepositorySource>& source);
-  Result<Document> Manifest(const std::string& repository, const Digest& digest, RepositorySource& source);
+  Result<Document> Manifest(const std::string& repository, const Digest& digest,
+                            RepositorySource& source);
   Result<std::string> Config(const Descriptor& descriptor, RepositorySource& source);
   void LearnRepository(const std::string& repository);
   void Changed();
@@ -165,12 +172,13 @@ class Catalog {
   SingleFlight<std::string, Resolution> tag_flights_;
   SingleFlight<std::string, PathKind> path_flights_;
   SingleFlight<std::string, std::shared_ptr<Image>> image_flights_;
-  mutable Mutex mutex_;  // leaf; guards the answers below
-  std::map<std::string, TagAnswer> tags_ GUARDED_BY(mutex_);          // "repository:tag"
+  mutable Mutex mutex_;                                       // leaf; guards the answers below
+  std::map<std::string, TagAnswer> tags_ GUARDED_BY(mutex_);  // "repository:tag"
   std::map<std::string, PathAnswer> paths_answers_ GUARDED_BY(mutex_);
-  std::map<std::string, Listing> listings_ GUARDED_BY(mutex_);        // "repository" tags, "registry" catalogs
+  std::map<std::string, Listing> listings_
+      GUARDED_BY(mutex_);  // "repository" tags, "registry" catalogs
   std::map<std::string, std::shared_ptr<Image>> images_ GUARDED_BY(mutex_);  // "repository@digest"
-  std::set<std::string> repositories_ GUARDED_BY(mutex_);             // known, sorted
+  std::set<std::string> repositories_ GUARDED_BY(mutex_);                    // known, sorted
   std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> generation_{1};
   std::atomic<int64_t> generation_ns_{0};

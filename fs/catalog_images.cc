@@ -21,13 +21,15 @@ bool IsKnownIn(Store& store, const std::string& repository, const Digest& digest
 
 }  // namespace
 
-std::shared_ptr<Image> Catalog::OpenedImage(const std::string& repository, const Digest& digest) const {
+std::shared_ptr<Image> Catalog::OpenedImage(const std::string& repository,
+                                            const Digest& digest) const {
   MutexLock lock(mutex_);
   const auto at = images_.find(KeyOf(repository, digest));
   return at == images_.end() ? nullptr : at->second;
 }
 
-Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository, const Digest& digest) {
+Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
+                                                  const Digest& digest) {
   if (auto image = OpenedImage(repository, digest)) return image;
   return image_flights_.Do(KeyOf(repository, digest), [&]() -> Result<std::shared_ptr<Image>> {
     if (auto image = OpenedImage(repository, digest)) return image;
@@ -41,7 +43,8 @@ Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
   });
 }
 
-Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository, const Digest& digest) {
+Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
+                                                  const Digest& digest) {
   const auto sources = sources_.SourcesOf(repository);
   Error last{Code::kNotFound, fmt::format("no source has {}", KeyOf(repository, digest))};
   for (const auto& source : sources) {
@@ -53,11 +56,14 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
   return last;
 }
 
-Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest, RepositorySource& source) {
-  // What this repository is known to hold needs no asking. A child of a known index is known with it.
+Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
+                                   RepositorySource& source) {
+  // What this repository is known to hold needs no asking. A child of a known index is known with
+  // it.
   if (IsKnownIn(store_, repository, digest)) {
     auto stored = store_.GetDocument(digest);
-    if (stored && stored->has_value()) return Document{digest, (*stored)->media_type, (*stored)->bytes};
+    if (stored && stored->has_value())
+      return Document{digest, (*stored)->media_type, (*stored)->bytes};
   }
   ASSIGN_OR_RETURN(Document document, source.FetchManifest(digest, NameBound()));
   RETURN_IF_ERROR(store_.PutDocument(document.digest, document.media_type, document.bytes));
@@ -73,11 +79,13 @@ Result<std::string> Catalog::Config(const Descriptor& descriptor, RepositorySour
   return bytes;
 }
 
-Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(const std::string& repository, const Digest& digest,
-                                                      const std::shared_ptr<RepositorySource>& source) {
+Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(
+    const std::string& repository, const Digest& digest,
+    const std::shared_ptr<RepositorySource>& source) {
   const std::string name = KeyOf(repository, digest);
   ASSIGN_OR_RETURN(Document document, Manifest(repository, digest, *source));
-  ASSIGN_OR_RETURN(ManifestDocument parsed, ParseManifestDocument(document.bytes, document.media_type, name));
+  ASSIGN_OR_RETURN(ManifestDocument parsed,
+                   ParseManifestDocument(document.bytes, document.media_type, name));
   std::optional<std::string> index_bytes;
   std::optional<ImageIndex> index;
   for (int depth = 0; std::holds_alternative<ImageIndex>(parsed); ++depth) {

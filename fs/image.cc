@@ -52,11 +52,12 @@ Result<std::shared_ptr<MountedTree>> Image::EnsureLayerTree(size_t number) {
   if (number >= layer_trees_.size())
     return Error{Code::kNotFound, fmt::format("{} has no layer {}", documents_.repository, number)};
   if (auto tree = layer_trees_[number].shared()) return tree;
-  return opening_.Do(static_cast<int64_t>(number), [this, number]() -> Result<std::shared_ptr<MountedTree>> {
-    if (auto tree = layer_trees_[number].shared()) return tree;
-    ASSIGN_OR_RETURN(auto tree, OpenOrBuild(number));
-    return layer_trees_[number].Set(std::move(tree));
-  });
+  return opening_.Do(static_cast<int64_t>(number),
+                     [this, number]() -> Result<std::shared_ptr<MountedTree>> {
+                       if (auto tree = layer_trees_[number].shared()) return tree;
+                       ASSIGN_OR_RETURN(auto tree, OpenOrBuild(number));
+                       return layer_trees_[number].Set(std::move(tree));
+                     });
 }
 
 Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> only_layer) {
@@ -98,7 +99,8 @@ LayerRequest Image::RequestFor(size_t number) const {
   const Descriptor& descriptor = documents_.parsed_manifest.layers[number];
   return {.descriptor = descriptor,
           .diff_id = documents_.parsed_config.diff_ids[number],
-          .name = fmt::format("layer {} ({}) of {}", number, descriptor.digest.ToString(), documents_.repository),
+          .name = fmt::format("layer {} ({}) of {}", number, descriptor.digest.ToString(),
+                              documents_.repository),
           .source = source_,
           .progress = progress_[number]};
 }
@@ -129,7 +131,8 @@ Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
 
 Result<std::shared_ptr<Layer>> Image::LayerOf(MountedTree& mounted, uint32_t device) {
   if (device >= mounted.layers_.size())
-    return Error{Code::kCorrupt, fmt::format("the tree of {} names a layer that is not there", documents_.repository)};
+    return Error{Code::kCorrupt, fmt::format("the tree of {} names a layer that is not there",
+                                             documents_.repository)};
   if (auto layer = mounted.layers_[device].shared()) return layer;
   ASSIGN_OR_RETURN(auto layer, layers_.Get(RequestFor(device)));
   return mounted.layers_[device].Set(std::move(layer));
@@ -137,8 +140,8 @@ Result<std::shared_ptr<Layer>> Image::LayerOf(MountedTree& mounted, uint32_t dev
 
 // --- reading -------------------------------------------------------------------------------------
 
-Result<bool> Image::TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out,
-                                size_t* got) const {
+Result<bool> Image::TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset,
+                                MutableByteSpan out, size_t* got) const {
   ASSIGN_OR_RETURN(const TreeAttr attr, mounted.tree().Stat(nid));
   *got = offset >= attr.size ? 0 : std::min<uint64_t>(out.size(), attr.size - offset);
   for (size_t done = 0; done < *got;) {
@@ -149,9 +152,11 @@ Result<bool> Image::TryReadFile(const MountedTree& mounted, Nid nid, uint64_t of
       std::memset(part.data(), 0, part.size());
       continue;
     }
-    const Layer* layer = extent.device < mounted.layers_.size() ? mounted.layers_[extent.device].get() : nullptr;
+    const Layer* layer =
+        extent.device < mounted.layers_.size() ? mounted.layers_[extent.device].get() : nullptr;
     if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, part.size())) return false;
-    // A cache file that was cut or lost under us is not the reader's trouble: the slow path repairs it.
+    // A cache file that was cut or lost under us is not the reader's trouble: the slow path repairs
+    // it.
     if (!layer->cache().ReadReady(extent.flat_offset, part)) return false;
   }
   return true;
@@ -201,8 +206,10 @@ Status Image::OpenLocalLayers(MountedTree& mounted) {
   for (uint32_t device = 0; device < mounted.layer_count(); ++device) {
     if (mounted.layers_[device].get() != nullptr) continue;
     auto layer = layers_.GetIndexed(RequestFor(device));
-    if (layer) mounted.layers_[device].Set(*std::move(layer));
-    else if (layer.error().code != Code::kNotFound) return std::move(layer).error();
+    if (layer)
+      mounted.layers_[device].Set(*std::move(layer));
+    else if (layer.error().code != Code::kNotFound)
+      return std::move(layer).error();
   }
   return {};
 }
@@ -222,7 +229,8 @@ Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) 
       ASSIGN_OR_RETURN(const ChunkRecord record, layer->index().Chunk(chunk));
       if (!record.zero) {
         buffer.resize(record.flat_length);
-        RETURN_IF_ERROR(layer->cache().Read(record.flat_offset, buffer, Deadline::After(std::chrono::seconds(60))));
+        RETURN_IF_ERROR(layer->cache().Read(record.flat_offset, buffer,
+                                            Deadline::After(std::chrono::seconds(60))));
       }
       if (progress) progress(++done, all);
     }

@@ -1,7 +1,8 @@
 #pragma once
 
-// Image: one image as it is served, named by a repository and a digest (of a manifest, or of an index of
-// which one platform was chosen). The documents are immutable; the merged tree and the layers open on demand.
+// Image: one image as it is served, named by a repository and a digest (of a manifest, or of an
+// index of which one platform was chosen). The documents are immutable; the merged tree and the
+// layers open on demand.
 //
 // Any thread. Methods that say "blocks" are for pool threads; the others never wait.
 
@@ -29,22 +30,24 @@ namespace lamina {
 
 // The verified documents of an image.
 struct ImageDocuments {
-  std::string repository;             // "docker.io/library/debian"
-  Digest digest;                      // as asked for: of the index, or of the manifest
-  std::optional<std::string> index;   // bytes, where `digest` names an index
+  std::string repository;            // "docker.io/library/debian"
+  Digest digest;                     // as asked for: of the index, or of the manifest
+  std::optional<std::string> index;  // bytes, where `digest` names an index
   std::optional<ImageIndex> parsed_index;
   Digest manifest_digest;
-  std::string manifest;               // bytes
-  std::string config;                 // bytes
+  std::string manifest;  // bytes
+  std::string config;    // bytes
   ImageManifest parsed_manifest;
   ImageConfig parsed_config;
-  std::string origin;                 // where the documents came from
+  std::string origin;  // where the documents came from
 };
 
-// A tree with the layers that its extents point into, device i being layer i. Layers open when first read.
+// A tree with the layers that its extents point into, device i being layer i. Layers open when
+// first read.
 class MountedTree {
  public:
-  MountedTree(std::shared_ptr<const Tree> tree, size_t layer_count) : tree_(std::move(tree)), layers_(layer_count) {}
+  MountedTree(std::shared_ptr<const Tree> tree, size_t layer_count)
+      : tree_(std::move(tree)), layers_(layer_count) {}
   const Tree& tree() const { return *tree_; }
   size_t layer_count() const { return layers_.size(); }
 
@@ -57,7 +60,8 @@ class MountedTree {
 
 class Image {
  public:
-  Image(ImageDocuments documents, std::shared_ptr<RepositorySource> source, LayerStore& layers, StorePaths paths);
+  Image(ImageDocuments documents, std::shared_ptr<RepositorySource> source, LayerStore& layers,
+        StorePaths paths);
   ~Image();
 
   const ImageDocuments& documents() const { return documents_; }
@@ -67,21 +71,24 @@ class Image {
 
   // The merged tree if it is open already, else null. Never waits.
   std::shared_ptr<MountedTree> OpenedTree() const { return tree_.shared(); }
-  // The merged tree; blocks: opens the tree file, or indexes all layers at the same time and merges them.
-  // One builder, the others wait.
+  // The merged tree; blocks: opens the tree file, or indexes all layers at the same time and merges
+  // them. One builder, the others wait.
   Result<std::shared_ptr<MountedTree>> EnsureTree();
   // Layer N's own tree with whiteouts, N from 0 at the bottom. Blocks.
   Result<std::shared_ptr<MountedTree>> EnsureLayerTree(size_t number);
   std::shared_ptr<MountedTree> OpenedLayerTree(size_t number) const;
 
-  // Reads from a file of one of the trees above when every byte is local and verified: false where it is not (then
-  // ReadFile). `out` is cut to the end of file; `*got` is the count. Never waits for the network.
-  Result<bool> TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out, size_t* got) const;
+  // Reads from a file of one of the trees above when every byte is local and verified: false where
+  // it is not (then ReadFile). `out` is cut to the end of file; `*got` is the count. Never waits
+  // for the network.
+  Result<bool> TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset,
+                           MutableByteSpan out, size_t* got) const;
   // The same, fetching what is missing; blocks.
-  Result<size_t> ReadFile(MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out, const Deadline& deadline);
+  Result<size_t> ReadFile(MountedTree& mounted, Nid nid, uint64_t offset, MutableByteSpan out,
+                          const Deadline& deadline);
 
-  // Facts of the layer that holds a file's first byte, for user.lamina.* xattrs: nullopt for files without data. May
-  // open a layer's index from local disk.
+  // Facts of the layer that holds a file's first byte, for user.lamina.* xattrs: nullopt for files
+  // without data. May open a layer's index from local disk.
   struct Provenance {
     size_t layer = 0;
     Digest digest;
@@ -89,7 +96,8 @@ class Image {
   };
   Result<std::optional<Provenance>> ProvenanceOf(MountedTree& mounted, Nid nid);
 
-  // Opens the layers whose indexes are on local disk, so that status tells of them. Blocks on local disk.
+  // Opens the layers whose indexes are on local disk, so that status tells of them. Blocks on local
+  // disk.
   Status OpenLocalLayers(MountedTree& mounted);
   // status.json as text; grows with what has happened. Never waits.
   std::string StatusJson() const;

@@ -12,9 +12,12 @@ using Json = nlohmann::ordered_json;
 
 const char* LazinessOf(const LayerFacts& facts) {
   switch (facts.compression) {
-    case Compression::kNone: return "any range, uncompressed";
-    case Compression::kGzip: return "any range, by inflate checkpoints made when it was indexed";
-    case Compression::kZstd: return "by zstd frame";
+    case Compression::kNone:
+      return "any range, uncompressed";
+    case Compression::kGzip:
+      return "any range, by inflate checkpoints made when it was indexed";
+    case Compression::kZstd:
+      return "by zstd frame";
   }
   return "";
 }
@@ -22,17 +25,18 @@ const char* LazinessOf(const LayerFacts& facts) {
 Json OpenLayerJson(const Layer& layer) {
   const LayerFacts& facts = layer.index().facts();
   const LayerCache::Usage usage = layer.cache().usage();
-  Json json{{"compression", CompressionName(facts.compression)},
-            {"lazy", LazinessOf(facts)},
-            {"verified", "blob digest and diff id when indexed; each chunk by its sha256 when read"},
-            {"diff_id", facts.diff_id.ToString()},
-            {"entries", facts.entry_count},
-            {"flat_bytes", facts.flat_size},
-            {"index_bytes", layer.index().file_bytes()},
-            {"chunks", usage.chunks_total},
-            {"chunks_local", usage.chunks_present},
-            {"bytes_local", usage.bytes_present},
-            {"disk_bytes", usage.disk_bytes}};
+  Json json{
+      {"compression", CompressionName(facts.compression)},
+      {"lazy", LazinessOf(facts)},
+      {"verified", "blob digest and diff id when indexed; each chunk by its sha256 when read"},
+      {"diff_id", facts.diff_id.ToString()},
+      {"entries", facts.entry_count},
+      {"flat_bytes", facts.flat_size},
+      {"index_bytes", layer.index().file_bytes()},
+      {"chunks", usage.chunks_total},
+      {"chunks_local", usage.chunks_present},
+      {"bytes_local", usage.bytes_present},
+      {"disk_bytes", usage.disk_bytes}};
   if (auto warnings = layer.index().Warnings(); !warnings.empty()) json["warnings"] = warnings;
   return json;
 }
@@ -47,8 +51,10 @@ std::string Image::StatusJson() const {
     Json json{{"digest", descriptor.digest.ToString()},
               {"size", descriptor.size},
               {"media_type", descriptor.media_type}};
-    if (tree && tree->layers_[i].get() != nullptr) json.update(OpenLayerJson(*tree->layers_[i].get()));
-    else if (!tree) json["indexing"] = {{"done", progress_[i]->done_bytes.load()}, {"of", descriptor.size}};
+    if (tree && tree->layers_[i].get() != nullptr)
+      json.update(OpenLayerJson(*tree->layers_[i].get()));
+    else if (!tree)
+      json["indexing"] = {{"done", progress_[i]->done_bytes.load()}, {"of", descriptor.size}};
     layers.push_back(std::move(json));
   }
   Json json{{"repository", documents_.repository},
@@ -62,7 +68,8 @@ std::string Image::StatusJson() const {
   json["layers"] = std::move(layers);
   MutexLock lock(status_mutex_);
   json["last_error"] = nullptr;
-  if (!last_error_.empty()) json["last_error"] = {{"message", last_error_}, {"time", Rfc3339(last_error_ns_)}};
+  if (!last_error_.empty())
+    json["last_error"] = {{"message", last_error_}, {"time", Rfc3339(last_error_ns_)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

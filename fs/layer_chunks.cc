@@ -16,10 +16,12 @@ constexpr int kRefetches = 2;
 
 }  // namespace
 
-LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters)
+LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index,
+                         std::shared_ptr<LayerCounters> counters)
     : index_(std::move(index)), counters_(std::move(counters)) {}
 
-void LayerChunks::AddSource(const std::shared_ptr<RepositorySource>& source, const Descriptor& descriptor) {
+void LayerChunks::AddSource(const std::shared_ptr<RepositorySource>& source,
+                            const Descriptor& descriptor) {
   MutexLock lock(mutex_);
   const auto same = [&](const Place& place) { return place.source->origin() == source->origin(); };
   if (std::none_of(places_.begin(), places_.end(), same)) places_.push_back({source, descriptor});
@@ -44,19 +46,23 @@ ChunkExtent LayerChunks::Extent(uint64_t chunk) const {
   return {record->flat_offset, record->flat_length, record->zero};
 }
 
-Status LayerChunks::Verify(uint64_t chunk, ByteSpan bytes) const { return VerifyChunk(*index_, chunk, bytes); }
+Status LayerChunks::Verify(uint64_t chunk, ByteSpan bytes) const {
+  return VerifyChunk(*index_, chunk, bytes);
+}
 
 Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) {
   const std::vector<Place> places = Places();
   if (places.empty())
-    return Error{Code::kUnavailable, fmt::format("no source for layer {}", index_->facts().blob_digest.ToString())};
+    return Error{Code::kUnavailable,
+                 fmt::format("no source for layer {}", index_->facts().blob_digest.ToString())};
   Status last = Error{Code::kUnavailable, "no attempt was made"};
   const size_t attempts = places.size() + kRefetches;
   for (size_t attempt = 0; attempt < attempts; ++attempt) {
     if (attempt > 0) std::fill(out.begin(), out.end(), uint8_t{0});
     last = ProduceFrom(places[attempt % places.size()], chunk, out, deadline);
     if (last.has_value()) return last;
-    // Only wrong bytes are worth asking the same place again: it has retried everything else itself.
+    // Only wrong bytes are worth asking the same place again: it has retried everything else
+    // itself.
     if (attempt + 1 >= places.size() && last.error().code != Code::kCorrupt) return last;
     if (deadline.passed()) return last;
     LogWarning(fmt::format("chunk {}: {}; trying again", chunk, last.error().message));
@@ -66,7 +72,8 @@ Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline&
 
 Status LayerChunks::ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
                                 const Deadline& deadline) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, place.source->OpenBlob(place.descriptor));
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob,
+                   place.source->OpenBlob(place.descriptor));
   std::shared_ptr<LayerCache> cache;
   {
     MutexLock lock(mutex_);

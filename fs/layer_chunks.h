@@ -1,7 +1,7 @@
 #pragma once
 
-// LayerChunks: tells the chunk cache what the chunks of a layer are and where to get them: the index on one side,
-// the places that hold the blob on the other. Any thread.
+// LayerChunks: tells the chunk cache what the chunks of a layer are and where to get them: the
+// index on one side, the places that hold the blob on the other. Any thread.
 
 #include <memory>
 #include <vector>
@@ -36,7 +36,8 @@ class LayerChunks : public ChunkOwner {
     Descriptor descriptor;
   };
   std::vector<Place> Places();
-  Status ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out, const Deadline& deadline);
+  Status ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
+                     const Deadline& deadline);
 
   const std::shared_ptr<const LayerIndex> index_;
   const std::shared_ptr<LayerCounters> counters_;

@@ -30,7 +30,8 @@ Status CheckResumable(const LayerIndex& index) {
   if (facts.checkpoint_count == 0) return {};
   ASSIGN_OR_RETURN(const CheckpointView last,
                    index.CheckpointAt(static_cast<uint32_t>(facts.checkpoint_count - 1)));
-  auto decoder = StreamDecoder::Resume(facts.compression, last.raw_offset, last.blob_offset, last.state);
+  auto decoder =
+      StreamDecoder::Resume(facts.compression, last.raw_offset, last.blob_offset, last.state);
   if (!decoder) return std::move(decoder).error();
   return {};
 }
@@ -93,10 +94,12 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::OpenIndex(const Digest& di
 }
 
 Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerRequest& request) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, request.source->OpenBlob(request.descriptor));
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob,
+                   request.source->OpenBlob(request.descriptor));
   // Without a cache the pass is as good; the bytes are then fetched when something reads them.
   auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest);
-  if (!writer) LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
+  if (!writer)
+    LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
   std::optional<CacheSink> sink;
   if (writer) sink.emplace(**writer);
 
@@ -117,11 +120,12 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
     request.progress->total_bytes = request.descriptor.size;
     pass.progress = [progress = request.progress](uint64_t done) { progress->done_bytes = done; };
   }
-  LogInfo(fmt::format("indexing {}, {}, from {}", request.name, HumanSize(request.descriptor.size), blob->origin()));
+  LogInfo(fmt::format("indexing {}, {}, from {}", request.name, HumanSize(request.descriptor.size),
+                      blob->origin()));
   ASSIGN_OR_RETURN(auto index, IndexLayer(*blob, pass));
   ++counters_->indexed;
-  LogInfo(fmt::format("indexed {}: {} entries, {} of index", request.name, index->facts().entry_count,
-                      HumanSize(index->file_bytes())));
+  LogInfo(fmt::format("indexed {}: {} entries, {} of index", request.name,
+                      index->facts().entry_count, HumanSize(index->file_bytes())));
   return index;
 }
 
@@ -129,13 +133,14 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(const LayerRequest& request,
                                                     std::shared_ptr<const LayerIndex> index) {
   auto chunks = std::make_shared<LayerChunks>(index, counters_);
   chunks->AddSource(request.source, request.descriptor);
-  ASSIGN_OR_RETURN(auto cache,
-                   LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks, cache_counters_));
+  ASSIGN_OR_RETURN(auto cache, LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest,
+                                                chunks, cache_counters_));
   chunks->SetCache(cache);
   std::shared_ptr<Layer> layer(new Layer(std::move(index), std::move(chunks), std::move(cache)));
   MutexLock lock(mutex_);
   std::weak_ptr<Layer>& slot = open_.try_emplace(request.descriptor.digest).first->second;
-  // Another opener may have been first; one object per layer, or two caches would fetch the same chunk.
+  // Another opener may have been first; one object per layer, or two caches would fetch the same
+  // chunk.
   if (auto first = slot.lock()) return first;
   slot = layer;
   return layer;

@@ -1,10 +1,12 @@
 #pragma once
 
-// LayerStore: the layers that are open. A Layer joins what is known of one blob: its index, its cache file and
-// the source that its compressed bytes come from. There is one Layer object per digest in the process, whatever
-// images hold it, so that one indexing pass and one fetch per chunk serve them all.
+// LayerStore: the layers that are open. A Layer joins what is known of one blob: its index, its
+// cache file and the source that its compressed bytes come from. There is one Layer object per
+// digest in the process, whatever images hold it, so that one indexing pass and one fetch per chunk
+// serve them all.
 //
-// Any thread. Get() blocks (it may index the layer), so never on a FUSE thread; a Layer's Cache() does not.
+// Any thread. Get() blocks (it may index the layer), so never on a FUSE thread; a Layer's Cache()
+// does not.
 
 #include <atomic>
 #include <cstdint>
@@ -48,7 +50,7 @@ class Layer {
 
 // How far the indexing of a layer is; read by status.json and progress bars while it runs.
 struct LayerProgress {
-  std::atomic<uint64_t> done_bytes{0};   // compressed
+  std::atomic<uint64_t> done_bytes{0};  // compressed
   std::atomic<uint64_t> total_bytes{0};
   std::atomic<bool> finished{false};
 };
@@ -57,13 +59,13 @@ struct LayerProgress {
 struct LayerRequest {
   Descriptor descriptor;
   std::optional<Digest> diff_id;
-  std::string name;                           // for messages: "layer 2 (sha256:…) of docker.io/library/debian@sha256:…"
+  std::string name;  // for messages: "layer 2 (sha256:…) of docker.io/library/debian@sha256:…"
   std::shared_ptr<RepositorySource> source;
-  std::shared_ptr<LayerProgress> progress;    // may be absent
+  std::shared_ptr<LayerProgress> progress;  // may be absent
 };
 
 struct LayerCounters {
-  std::atomic<uint64_t> indexed{0};        // passes finished
+  std::atomic<uint64_t> indexed{0};  // passes finished
   std::atomic<uint64_t> index_failures{0};
   std::atomic<uint64_t> chunk_fetches{0};  // chunks decoded from the source
 };
@@ -73,8 +75,9 @@ class LayerStore {
   explicit LayerStore(StorePaths paths);
   ~LayerStore();
 
-  // The open layer; indexes it first where no index is there yet (one pass however many callers; the others wait
-  // for it; the source bounds the time without a byte). Failures are delivered to all who wait and not remembered.
+  // The open layer; indexes it first where no index is there yet (one pass however many callers;
+  // the others wait for it; the source bounds the time without a byte). Failures are delivered to
+  // all who wait and not remembered.
   Result<std::shared_ptr<Layer>> Get(const LayerRequest& request);
   // The layer if it is open or its index is on disk; kNotFound otherwise. Local disk only.
   Result<std::shared_ptr<Layer>> GetIndexed(const LayerRequest& request);

@@ -18,8 +18,12 @@ struct StorePaths {
   std::string IndexFolder() const { return root + "/index"; }
   std::string TreeFolder() const { return root + "/tree"; }
   std::string CacheFolder() const { return root + "/cache"; }
-  std::string Index(const Digest& layer) const { return IndexFolder() + "/" + layer.PathName() + ".idx"; }
-  std::string Tree(const Digest& key) const { return TreeFolder() + "/" + key.PathName() + ".erofs"; }
+  std::string Index(const Digest& layer) const {
+    return IndexFolder() + "/" + layer.PathName() + ".idx";
+  }
+  std::string Tree(const Digest& key) const {
+    return TreeFolder() + "/" + key.PathName() + ".erofs";
+  }
 };
 
 }  // namespace lamina

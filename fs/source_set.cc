@@ -11,7 +11,8 @@
 namespace lamina {
 namespace {
 
-// A repository component made of a file name: lower case, and '-' for what the grammar does not allow.
+// A repository component made of a file name: lower case, and '-' for what the grammar does not
+// allow.
 std::string ComponentOf(const std::string& path) {
   std::string name = path;
   while (name.size() > 1 && name.back() == '/') name.pop_back();
@@ -20,8 +21,10 @@ std::string ComponentOf(const std::string& path) {
   for (const char c : name) {
     const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     const bool plain = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9');
-    if (plain) out += lower;
-    else if (!out.empty() && out.back() != '-') out += '-';
+    if (plain)
+      out += lower;
+    else if (!out.empty() && out.back() != '-')
+      out += '-';
   }
   while (!out.empty() && out.back() == '-') out.pop_back();
   return out.empty() ? "image" : out;
@@ -31,30 +34,39 @@ std::string ComponentOf(const std::string& path) {
 Result<std::string> RepositoryOfAs(const std::string& as_name) {
   const size_t slash = as_name.find('/');
   const std::string first = as_name.substr(0, slash);
-  const bool has_registry = slash != std::string::npos &&
-                            (first == "localhost" || first.find_first_of(".:") != std::string::npos);
-  ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(has_registry ? as_name : "localhost/" + as_name));
+  const bool has_registry =
+      slash != std::string::npos &&
+      (first == "localhost" || first.find_first_of(".:") != std::string::npos);
+  ASSIGN_OR_RETURN(const Reference parsed,
+                   Reference::Parse(has_registry ? as_name : "localhost/" + as_name));
   if (parsed.tag || parsed.digest)
-    return Error{Code::kInvalid, fmt::format("--as {}: tags come from the source; give a name without one", Quote(as_name))};
+    return Error{
+        Code::kInvalid,
+        fmt::format("--as {}: tags come from the source; give a name without one", Quote(as_name))};
   return parsed.repository.ToString();
 }
 
 // Where an entry of a layout appears: repository and tag.
-Result<std::pair<std::string, std::string>> PlaceOf(const SourceRow& row, const std::string& ref_name) {
+Result<std::pair<std::string, std::string>> PlaceOf(const SourceRow& row,
+                                                    const std::string& ref_name) {
   std::string repository;
   if (!row.as_name.empty()) {
     ASSIGN_OR_RETURN(repository, RepositoryOfAs(row.as_name));
   }
   const std::string fallback = "localhost/" + ComponentOf(row.location);
-  if (ref_name.empty()) return std::make_pair(repository.empty() ? fallback : repository, std::string());
-  if (IsValidTag(ref_name)) return std::make_pair(repository.empty() ? fallback : repository, ref_name);
+  if (ref_name.empty())
+    return std::make_pair(repository.empty() ? fallback : repository, std::string());
+  if (IsValidTag(ref_name))
+    return std::make_pair(repository.empty() ? fallback : repository, ref_name);
   ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(ref_name));
-  return std::make_pair(repository.empty() ? parsed.repository.ToString() : repository, parsed.tag_or_latest());
+  return std::make_pair(repository.empty() ? parsed.repository.ToString() : repository,
+                        parsed.tag_or_latest());
 }
 
 }  // namespace
 
-SourceSet::SourceSet(Store& store, RegistryOptions registry, std::vector<std::string> insecure_registries)
+SourceSet::SourceSet(Store& store, RegistryOptions registry,
+                     std::vector<std::string> insecure_registries)
     : store_(store),
       registry_options_(std::move(registry)),
       insecure_registries_(std::move(insecure_registries)) {}
@@ -64,7 +76,8 @@ Status SourceSet::Load() {
   for (const SourceRow& row : rows) {
     auto layout = OciLayout::Open(row.location);
     if (!layout) {
-      LogWarning(fmt::format("source oci:{} is left out: {}", row.location, layout.error().message));
+      LogWarning(
+          fmt::format("source oci:{} is left out: {}", row.location, layout.error().message));
       continue;
     }
     const Source source{row, *std::move(layout)};
@@ -82,7 +95,8 @@ Result<std::vector<LocalName>> SourceSet::NamesOf(const Source& source) {
     if (!source.row.selected.empty() && entry.ref_name != source.row.selected) continue;
     auto place = PlaceOf(source.row, entry.ref_name);
     if (!place) {
-      LogWarning(fmt::format("oci:{}: an image is reachable by digest only: {}", source.row.location, place.error().message));
+      LogWarning(fmt::format("oci:{}: an image is reachable by digest only: {}",
+                             source.row.location, place.error().message));
       ASSIGN_OR_RETURN(place, PlaceOf(source.row, ""));
     }
     names.push_back({place->first, place->second, entry.descriptor.digest, source.layout});
@@ -103,10 +117,17 @@ void SourceSet::Remember(const Source& source, const std::vector<LocalName>& nam
   for (const std::string& repository : repositories) by_repository_[repository].push_back(source);
 }
 
-Result<std::vector<LocalName>> SourceSet::Add(const std::string& spec, const std::string& as_name, int64_t now_ns) {
+Result<std::vector<LocalName>> SourceSet::Add(const std::string& spec, const std::string& as_name,
+                                              int64_t now_ns) {
   if (!spec.starts_with("oci:"))
-    return Error{Code::kInvalid, fmt::format("{} is no source that lamina reads; use oci:DIR or oci:DIR:REF", Quote(spec))};
-  SourceRow row{.kind = "oci", .location = spec.substr(4), .selected = "", .as_name = as_name, .added_ns = now_ns};
+    return Error{
+        Code::kInvalid,
+        fmt::format("{} is no source that lamina reads; use oci:DIR or oci:DIR:REF", Quote(spec))};
+  SourceRow row{.kind = "oci",
+                .location = spec.substr(4),
+                .selected = "",
+                .as_name = as_name,
+                .added_ns = now_ns};
   auto layout = OciLayout::Open(row.location);
   // A ':' may belong to the folder's name or begin the REF; the folder wins where it is there.
   if (const size_t colon = row.location.find(':'); !layout && colon != std::string::npos) {
@@ -119,8 +140,10 @@ Result<std::vector<LocalName>> SourceSet::Add(const std::string& spec, const std
   Source source{row, *std::move(layout)};
   ASSIGN_OR_RETURN(const std::vector<LocalName> names, NamesOf(source));
   if (names.empty() && !row.selected.empty())
-    return Error{Code::kNotFound, fmt::format("oci:{} has no image named {}", row.location, Quote(row.selected))};
-  if (names.empty()) return Error{Code::kNotFound, fmt::format("oci:{} holds no images", row.location)};
+    return Error{Code::kNotFound,
+                 fmt::format("oci:{} has no image named {}", row.location, Quote(row.selected))};
+  if (names.empty())
+    return Error{Code::kNotFound, fmt::format("oci:{} holds no images", row.location)};
   std::vector<LocalNameRow> rows;
   for (const LocalName& name : names) rows.push_back({0, name.repository, name.tag, name.digest});
   ASSIGN_OR_RETURN(source.row.id, store_.AddSource(row, rows));
@@ -132,7 +155,8 @@ std::vector<LocalName> SourceSet::LocalNamesOf(const std::string& repository) {
   std::vector<Source> sources;
   {
     MutexLock lock(mutex_);
-    if (const auto at = by_repository_.find(repository); at != by_repository_.end()) sources = at->second;
+    if (const auto at = by_repository_.find(repository); at != by_repository_.end())
+      sources = at->second;
   }
   std::vector<LocalName> found;
   for (auto source = sources.rbegin(); source != sources.rend(); ++source) {
@@ -143,7 +167,9 @@ std::vector<LocalName> SourceSet::LocalNamesOf(const std::string& repository) {
     }
     for (LocalName& name : *names) {
       if (name.repository != repository) continue;
-      const auto same = [&](const LocalName& other) { return !name.tag.empty() && other.tag == name.tag; };
+      const auto same = [&](const LocalName& other) {
+        return !name.tag.empty() && other.tag == name.tag;
+      };
       if (std::none_of(found.begin(), found.end(), same)) found.push_back(std::move(name));
     }
   }
@@ -162,7 +188,8 @@ std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::s
   {
     MutexLock lock(mutex_);
     if (const auto at = by_repository_.find(repository); at != by_repository_.end())
-      for (auto source = at->second.rbegin(); source != at->second.rend(); ++source) found.push_back(source->layout);
+      for (auto source = at->second.rbegin(); source != at->second.rend(); ++source)
+        found.push_back(source->layout);
   }
   const size_t slash = repository.find('/');
   const std::string host = repository.substr(0, slash);

@@ -1,8 +1,8 @@
 #pragma once
 
-// SourceSet: the places that images come from. Makes one Registry object per host and one OciLayout per folder,
-// and tells which local names the layouts give to which repository. Any thread; methods that say so block on
-// local disk, none on the network.
+// SourceSet: the places that images come from. Makes one Registry object per host and one OciLayout
+// per folder, and tells which local names the layouts give to which repository. Any thread; methods
+// that say so block on local disk, none on the network.
 
 #include <map>
 #include <memory>
@@ -30,19 +30,23 @@ class SourceSet {
  public:
   SourceSet(Store& store, RegistryOptions registry, std::vector<std::string> insecure_registries);
 
-  // Reads the sources that the store knows. A layout that is gone is logged and skipped; it stays known.
+  // Reads the sources that the store knows. A layout that is gone is logged and skipped; it stays
+  // known.
   Status Load();
 
-  // "oci:DIR[:REF]"; blocks on local disk. Returns the names given, which are then known and stored.
-  Result<std::vector<LocalName>> Add(const std::string& source, const std::string& as_name, int64_t now_ns);
+  // "oci:DIR[:REF]"; blocks on local disk. Returns the names given, which are then known and
+  // stored.
+  Result<std::vector<LocalName>> Add(const std::string& source, const std::string& as_name,
+                                     int64_t now_ns);
 
-  // The local names of one repository as the layouts are now; blocks on local disk (a stat for a layout that has not
-  // changed). The latest added source wins where two give the same tag.
+  // The local names of one repository as the layouts are now; blocks on local disk (a stat for a
+  // layout that has not changed). The latest added source wins where two give the same tag.
   std::vector<LocalName> LocalNamesOf(const std::string& repository);
   // Repositories that local sources name, sorted.
   std::vector<std::string> LocalRepositories() const;
 
-  // Who may hold images of this repository, local sources first. Registry "localhost" without a port is local only.
+  // Who may hold images of this repository, local sources first. Registry "localhost" without a
+  // port is local only.
   std::vector<std::shared_ptr<RepositorySource>> SourcesOf(const std::string& repository);
   // The registry client of a host; made where new.
   std::shared_ptr<Registry> RegistryOf(const std::string& host);

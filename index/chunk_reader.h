@@ -1,7 +1,7 @@
 #pragma once
 
-// Decodes single chunks of an indexed layer from a compressed range of its blob, and verifies them. Pure
-// functions over immutable data; any thread; they block on the source.
+// Decodes single chunks of an indexed layer from a compressed range of its blob, and verifies them.
+// Pure functions over immutable data; any thread; they block on the source.
 
 #include <functional>
 
@@ -12,11 +12,13 @@
 
 namespace lamina {
 
-// Offered other whole chunks that had to be decoded on the way (zstd frames, chunks of one checkpoint), verified.
+// Offered other whole chunks that had to be decoded on the way (zstd frames, chunks of one
+// checkpoint), verified.
 using PassingChunk = std::function<void(uint64_t chunk, ByteSpan flat_bytes)>;
 
-// Fills `out` (flat_length bytes of chunk `number`) and verifies it: kCorrupt where the digest differs. Fetches only
-// [checkpoint, blob_end) in one ReadAt where that is at most 8 MiB, else in steps.
+// Fills `out` (flat_length bytes of chunk `number`) and verifies it: kCorrupt where the digest
+// differs. Fetches only [checkpoint, blob_end) in one ReadAt where that is at most 8 MiB, else in
+// steps.
 Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, MutableByteSpan out,
                    const Deadline& deadline, const PassingChunk& passing = {});
 

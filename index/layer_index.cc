@@ -179,6 +179,7 @@ Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
   LayerEntry entry;
   entry.kind = static_cast<LayerEntry::Kind>(record.kind);
   entry.opaque = (record.flags & format::kEntryOpaque) != 0;
+  entry.replaces = (record.flags & format::kEntryReplaces) != 0;
   entry.implicit = (record.flags & format::kEntryImplicit) != 0;
   ASSIGN_OR_RETURN(entry.name,
                    sections_->Text(format::kNames, record.name_offset, record.name_length));

@@ -66,6 +66,9 @@ struct LayerEntry {
   };
   Kind kind = Kind::kInode;
   bool opaque = false;  // a directory that hides the children of lower layers
+  // An opaque directory whose name the layer deletes below: nothing of the one below shows, its
+  // attributes neither.
+  bool replaces = false;
   bool implicit =
       false;  // a directory without an entry of its own: keeps the attributes of the one below
   std::string_view name;

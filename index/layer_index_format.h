@@ -60,12 +60,13 @@ static_assert(sizeof(Header) == 360 && offsetof(Header, blob_digest) == 32 &&
 
 inline constexpr uint8_t kEntryOpaque = 0x1;
 inline constexpr uint8_t kEntryImplicit = 0x2;
+inline constexpr uint8_t kEntryReplaces = 0x4;  // only beside kEntryOpaque
 
 struct EntryRecord {
   uint32_t name_offset = 0;  // in kNames
   uint16_t name_length = 0;
   uint8_t kind = 0;   // LayerEntry::Kind
-  uint8_t flags = 0;  // kEntryOpaque, kEntryImplicit
+  uint8_t flags = 0;  // kEntryOpaque, kEntryImplicit, kEntryReplaces
   uint32_t inode = 0;
   uint32_t first_child = 0;
   uint32_t child_count = 0;

@@ -33,9 +33,9 @@ struct IndexRequest {
   Digest blob_digest;
   uint64_t blob_size = 0;
   std::optional<Digest> diff_id = {};  // of the image config; checked where given
-  std::string name;               // of the layer in messages: "layer 2 (sha256:1f2e…)"
-  std::string output_path;        // of the index file, written atomically
-  FlatSink* sink = nullptr;       // may be absent
+  std::string name;                    // of the layer in messages: "layer 2 (sha256:1f2e…)"
+  std::string output_path;             // of the index file, written atomically
+  FlatSink* sink = nullptr;            // may be absent
   TarLimits tar_limits = {};
   uint64_t entry_limit = 10'000'000;
   // Told from one thread, a few times a second: compressed bytes done. May be absent.

@@ -503,8 +503,9 @@ Status LayerTree::EmitNode(uint32_t number, uint32_t first_child, uint32_t child
     case Content::kInode: {
       entry.kind = static_cast<uint8_t>(LayerEntry::Kind::kInode);
       // A directory that comes with a whiteout of its own name shows nothing of the one below.
-      if (IsDirectory(node) && (node.flags & (kOpaque | kWhiteout)) != 0)
-        entry.flags |= format::kEntryOpaque;
+      if (IsDirectory(node) && (node.flags & kWhiteout) != 0)
+        entry.flags |= format::kEntryOpaque | format::kEntryReplaces;
+      if (IsDirectory(node) && (node.flags & kOpaque) != 0) entry.flags |= format::kEntryOpaque;
       if ((node.flags & kImplicit) != 0) entry.flags |= format::kEntryImplicit;
       uint32_t& inode = (*numbers)[node.value];
       if (inode == kNone) {

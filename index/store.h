@@ -1,8 +1,9 @@
 #pragma once
 
-// Store: the SQLite database of what changes (docs/formats-store.md has the schema). One process opens it, for writing,
-// through one connection; methods lock inside and are safe from any thread, but never called on the read path of
-// cached data or on a FUSE thread that could wait. On a corrupt file it is set aside, rebuilt, and work goes on.
+// Store: the SQLite database of what changes (docs/formats-store.md has the schema). One process
+// opens it, for writing, through one connection; methods lock inside and are safe from any thread,
+// but never called on the read path of cached data or on a FUSE thread that could wait. On a
+// corrupt file it is set aside, rebuilt, and work goes on.
 
 #include <cstdint>
 #include <map>
@@ -38,12 +39,13 @@ struct TagRow {
   std::string repository;
   std::string tag;
   Digest digest;
-  std::string origin;     // "https://…" or "oci:/…"
-  int64_t seen_ns = 0;    // last time that the answer was got
-  int64_t first_ns = 0;   // first time that this tag had this digest
+  std::string origin;    // "https://…" or "oci:/…"
+  int64_t seen_ns = 0;   // last time that the answer was got
+  int64_t first_ns = 0;  // first time that this tag had this digest
 };
 
-// Registries, repositories and images that have been seen have ids for ever: node ids are made of them.
+// Registries, repositories and images that have been seen have ids for ever: node ids are made of
+// them.
 enum class NodeKind : int { kRegistry = 1, kRepository = 2, kImage = 3, kName = 4 };
 
 class Store {
@@ -52,33 +54,39 @@ class Store {
   static Result<std::unique_ptr<Store>> Open(const std::string& path);
   ~Store();
 
-  // The id, 1 and up, of a node with this kind and key; made where it is new. Stable for ever. After a rebuild of a
-  // corrupt database ids start at the seconds since 2023-11-14 (27 bits today), so that lost ones name nothing else.
+  // The id, 1 and up, of a node with this kind and key; made where it is new. Stable for ever.
+  // After a rebuild of a corrupt database ids start at the seconds since 2023-11-14 (27 bits
+  // today), so that lost ones name nothing else.
   Result<int64_t> NodeId(NodeKind kind, const std::string& key);
   // The key of an id, for node ids that the kernel still holds after a restart.
   Result<std::string> NodeKey(NodeKind kind, int64_t id);
 
-  Result<int64_t> AddSource(const SourceRow& row, const std::vector<LocalNameRow>& names);  // replaces the same location+selected+as_name
+  Result<int64_t> AddSource(
+      const SourceRow& row,
+      const std::vector<LocalNameRow>& names);  // replaces the same location+selected+as_name
   Status ReplaceLocalNames(int64_t source_id, const std::vector<LocalNameRow>& names);
   Status RemoveSource(int64_t id);
   Result<std::vector<SourceRow>> Sources();
   Result<std::vector<LocalNameRow>> LocalNames();
 
-  // Records an answer: updates the current row and appends to the history when the digest is a new one for the tag.
-  // True when the tag moved (it had another digest before). `row.first_ns` is not looked at.
+  // Records an answer: updates the current row and appends to the history when the digest is a new
+  // one for the tag. True when the tag moved (it had another digest before). `row.first_ns` is not
+  // looked at.
   Result<bool> RecordTag(const TagRow& row);
   Result<std::optional<TagRow>> CurrentTag(const std::string& repository, const std::string& tag);
-  Result<std::vector<TagRow>> CurrentTags(const std::string& repository);       // empty: of all repositories
+  Result<std::vector<TagRow>> CurrentTags(
+      const std::string& repository);  // empty: of all repositories
   Result<std::vector<TagRow>> TagHistory(const std::string& repository, const std::string& tag);
 
   // Images (manifest or index digests) known in a repository, with when they were first seen.
   Status RecordImage(const std::string& repository, const Digest& digest, int64_t now_ns);
   Result<std::vector<Digest>> Images(const std::string& repository);
-  // All repositories that have a tag, an image or a local name, sorted. (A node id alone says only that somebody asked.)
+  // All repositories that have a tag, an image or a local name, sorted. (A node id alone says only
+  // that somebody asked.)
   Result<std::vector<std::string>> Repositories();
 
-  // Manifests, indexes and configs as verified bytes, so that known images work offline. kCorrupt where the bytes
-  // are not what the digest names.
+  // Manifests, indexes and configs as verified bytes, so that known images work offline. kCorrupt
+  // where the bytes are not what the digest names.
   Status PutDocument(const Digest& digest, const std::string& media_type, const std::string& bytes);
   struct StoredDocument {
     std::string media_type;

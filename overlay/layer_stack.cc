@@ -163,7 +163,7 @@ Result<bool> NameResolver::AddDirectory(uint32_t layer, const LayerEntry& entry)
   if (!hidden_) parts_->push_back({layer, entry.first_child, entry.child_count});
   hidden_ = hidden_ || entry.opaque;
   if (!entry.implicit && !name_.attributes) name_.attributes = InodeRef{layer, entry.inode};
-  return !hidden_ || !name_.attributes;
+  return !entry.replaces && (!hidden_ || !name_.attributes);
 }
 
 }  // namespace lamina

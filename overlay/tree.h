@@ -1,8 +1,9 @@
 #pragma once
 
-// Tree: a mapped tree file (EROFS, as tree_builder.h writes it) and the questions a file system asks. Nothing
-// is parsed at opening and nothing allocated per lookup. The file is not trusted: whatever is out of bounds is
-// an Error (kCorrupt). Immutable; any thread; views live as long as the Tree.
+// Tree: a mapped tree file (EROFS, as tree_builder.h writes it) and the questions a file system
+// asks. Nothing is parsed at opening and nothing allocated per lookup. The file is not trusted:
+// whatever is out of bounds is an Error (kCorrupt). Immutable; any thread; views live as long as
+// the Tree.
 
 #include <cstdint>
 #include <functional>
@@ -41,8 +42,8 @@ struct TreeDirent {
   EntryType type = EntryType::kRegular;
 };
 
-// Where a stretch of a file's bytes is: `length` bytes at `flat_offset` of layer `device` (0 = bottom layer), or a
-// hole.
+// Where a stretch of a file's bytes is: `length` bytes at `flat_offset` of layer `device` (0 =
+// bottom layer), or a hole.
 struct DataExtent {
   bool hole = false;
   uint32_t device = 0;
@@ -52,7 +53,8 @@ struct DataExtent {
 
 class Tree {
  public:
-  // kNotFound where there is no file; kCorrupt where superblock, checksum or trailer do not fit (delete and rebuild).
+  // kNotFound where there is no file; kCorrupt where superblock, checksum or trailer do not fit
+  // (delete and rebuild).
   static Result<std::shared_ptr<const Tree>> Open(const std::string& path);
   // For fuzzers and tests: bytes that outlive the result; checksums unchecked where asked.
   static Result<std::shared_ptr<const Tree>> FromBytes(ByteSpan bytes, bool check_checksum = true);
@@ -68,19 +70,24 @@ class Tree {
   Result<TreeAttr> Stat(Nid nid) const;
   // nullopt where the directory has no such name. Binary search in the mapped blocks.
   Result<std::optional<TreeDirent>> Lookup(Nid directory, std::string_view name) const;
-  // Walks a directory from `cookie` (0 = start; else as given with the last entry). The visitor gets each entry with
-  // the cookie that follows it and returns false to stop. Cookies are stable for ever.
+  // Walks a directory from `cookie` (0 = start; else as given with the last entry). The visitor
+  // gets each entry with the cookie that follows it and returns false to stop. Cookies are stable
+  // for ever.
   using Visitor = std::function<bool(const TreeDirent&, uint64_t next_cookie)>;
   Status ReadDirectory(Nid directory, uint64_t cookie, const Visitor& visit) const;
   Result<std::string> ReadLink(Nid nid) const;
-  // The extent that begins at `offset` of a regular file and goes on as far as its bytes (or the hole) are contiguous,
-  // at most to the end of file; it may be cut short after many pieces. kInvalid at or behind the end of file.
+  // The extent that begins at `offset` of a regular file and goes on as far as its bytes (or the
+  // hole) are contiguous, at most to the end of file; it may be cut short after many pieces.
+  // kInvalid at or behind the end of file.
   Result<DataExtent> Map(Nid nid, uint64_t offset) const;
-  // The first offset at or after `offset` that is data (or hole); the size counts as a hole. For SEEK_DATA/SEEK_HOLE.
-  // kNotFound where there is none, and for offsets at or behind the end of file (ENXIO).
+  // The first offset at or after `offset` that is data (or hole); the size counts as a hole. For
+  // SEEK_DATA/SEEK_HOLE. kNotFound where there is none, and for offsets at or behind the end of
+  // file (ENXIO).
   Result<uint64_t> Seek(Nid nid, uint64_t offset, bool hole) const;
   // Names with their namespace.
-  Status ForEachXattr(Nid nid, const std::function<bool(std::string_view name, std::string_view value)>& visit) const;
+  Status ForEachXattr(
+      Nid nid,
+      const std::function<bool(std::string_view name, std::string_view value)>& visit) const;
   Result<std::optional<std::string_view>> Xattr(Nid nid, std::string_view name) const;
 
  private:

@@ -156,9 +156,9 @@ bool HttpServer::Answer(int fd, const FakeResponse& response) {
   else
     head += "Connection: close\r\n";
   const size_t sent = static_cast<size_t>(std::min<uint64_t>(
-      response.body.size(), std::min({response.cut_after.value_or(UINT64_MAX),
-                                      response.silent_after.value_or(UINT64_MAX),
-                                      response.dribble_after.value_or(UINT64_MAX)})));
+      response.body.size(),
+      std::min({response.cut_after.value_or(UINT64_MAX), response.silent_after.value_or(UINT64_MAX),
+                response.dribble_after.value_or(UINT64_MAX)})));
   if (!SendAll(fd, head + "\r\n") || !SendAll(fd, std::string_view(response.body).substr(0, sent)))
     return false;
   if (response.dribble_after) Dribble(fd, std::string_view(response.body).substr(sent));

@@ -38,12 +38,12 @@ struct FakeResponse {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  bool content_length = true;            // false: the end of the connection ends the body
-  std::optional<uint64_t> cut_after;     // closes after so many bytes of the body
-  std::optional<uint64_t> silent_after;  // sends so many bytes, then nothing until the server ends
+  bool content_length = true;             // false: the end of the connection ends the body
+  std::optional<uint64_t> cut_after;      // closes after so many bytes of the body
+  std::optional<uint64_t> silent_after;   // sends so many bytes, then nothing until the server ends
   std::optional<uint64_t> dribble_after;  // sends so many bytes, then one every 20 ms
-  bool no_answer = false;                // closes at once
-  bool silent = false;                   // never answers
+  bool no_answer = false;                 // closes at once
+  bool silent = false;                    // never answers
 };
 
 class HttpServer {

@@ -78,9 +78,9 @@ Status Index(const std::string& tar, const IndexRequest& request) {
   RETURN_IF_ERROR(parser.Finish());
   RETURN_IF_ERROR(builder.Finish());
   ASSIGN_OR_RETURN(AtomicFile file, builder.Write({.blob_digest = request.blob_digest,
-                                                  .diff_id = request.blob_digest,
-                                                  .blob_size = tar.size(),
-                                                  .raw_size = tar.size()}));
+                                                   .diff_id = request.blob_digest,
+                                                   .blob_size = tar.size(),
+                                                   .raw_size = tar.size()}));
   return file.Commit();
 }
 

@@ -139,18 +139,7 @@ std::shared_ptr<NaiveInode> NaiveImage::LinkTarget(const std::string& path,
 
 void NaiveImage::Overlay(const Change& change, NaiveNode* directory) const {
   if (change.opaque) directory->children.clear();
-  for (const std::string& name : change.whiteouts) {
-    const auto own = change.children.find(name);
-    const auto lower = directory->children.find(name);
-    if (lower == directory->children.end()) continue;
-    // Where the layer has a directory of that name, only the content below goes away.
-    if (own != change.children.end() && own->second.is_directory() &&
-        lower->second.is_directory()) {
-      lower->second.children.clear();
-    } else {
-      directory->children.erase(lower);
-    }
-  }
+  for (const std::string& name : change.whiteouts) directory->children.erase(name);
   for (const auto& [name, child] : change.children) {
     if (!child.is_directory()) {
       directory->children[name] = NaiveNode{child.inode, {}};

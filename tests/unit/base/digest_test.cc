@@ -5,11 +5,13 @@
 namespace lamina {
 namespace {
 
-constexpr const char* kEmpty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+constexpr const char* kEmpty =
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 TEST(DigestTest, HashesKnownVectors) {
   EXPECT_EQ(Digest::Sha256({}).ToString(), kEmpty);
-  EXPECT_EQ(Digest::Of(AsBytes("abc"), Digest::Algorithm::kSha512).hex().substr(0, 16), "ddaf35a193617aba");
+  EXPECT_EQ(Digest::Of(AsBytes("abc"), Digest::Algorithm::kSha512).hex().substr(0, 16),
+            "ddaf35a193617aba");
 }
 
 TEST(DigestTest, ParsesWhatItPrints) {
@@ -26,8 +28,9 @@ TEST(DigestTest, RefusesEverythingElse) {
   const std::string good(kEmpty);
   for (const std::string& bad :
        {std::string(), std::string("sha256:"), good.substr(0, good.size() - 1), good + "0",
-        "SHA256:" + good.substr(7), "sha256:" + std::string(64, 'G'), "sha256:" + std::string(64, 'A'),
-        "md5:" + std::string(32, '0'), "sha512:" + std::string(64, '0'), "sha256-" + good.substr(7)})
+        "SHA256:" + good.substr(7), "sha256:" + std::string(64, 'G'),
+        "sha256:" + std::string(64, 'A'), "md5:" + std::string(32, '0'),
+        "sha512:" + std::string(64, '0'), "sha256-" + good.substr(7)})
     EXPECT_FALSE(Digest::Parse(bad)) << bad;
 }
 

@@ -25,7 +25,10 @@ TEST_F(FileTest, AtomicWriteReplacesAndLeavesNothingBehind) {
 }
 
 TEST_F(FileTest, UncommittedFileIsRemoved) {
-  { auto file = AtomicFile::Create(Path("a")); ASSERT_TRUE(file); }
+  {
+    auto file = AtomicFile::Create(Path("a"));
+    ASSERT_TRUE(file);
+  }
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
 

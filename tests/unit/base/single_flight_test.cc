@@ -29,7 +29,8 @@ TEST(SingleFlightTest, CallsOfOneKeyNeverOverlapAndEveryCallerIsAnswered) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 16; ++i) {
     threads.emplace_back([&] {
-      for (int round = 0; round < 200; ++round) answered += flights.Do("k", call).has_value() ? 1 : 0;
+      for (int round = 0; round < 200; ++round)
+        answered += flights.Do("k", call).has_value() ? 1 : 0;
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -58,13 +59,20 @@ TEST(SingleFlightTest, ACallThatIsHeldHoldsUpNoOtherKey) {
 
 TEST(SingleFlightTest, FailuresAreDeliveredAndNotRemembered) {
   SingleFlight<int, int> flights;
-  EXPECT_EQ(flights.Do(1, []() -> Result<int> { return Error{Code::kTimeout, "t"}; }).error().code, Code::kTimeout);
+  EXPECT_EQ(flights.Do(1,
+                       []() -> Result<int> {
+                         return Error{Code::kTimeout, "t"};
+                       })
+                .error()
+                .code,
+            Code::kTimeout);
   EXPECT_EQ(*flights.Do(1, []() -> Result<int> { return 2; }), 2);
 }
 
 TEST(SingleFlightTest, AThrowingCallIsAnInternalError) {
   SingleFlight<int, int> flights;
-  EXPECT_EQ(flights.Do(1, []() -> Result<int> { throw std::runtime_error("boom"); }).error().code, Code::kInternal);
+  EXPECT_EQ(flights.Do(1, []() -> Result<int> { throw std::runtime_error("boom"); }).error().code,
+            Code::kInternal);
   EXPECT_EQ(*flights.Do(1, []() -> Result<int> { return 3; }), 3);
 }
 

@@ -22,7 +22,9 @@ class ControlTest : public ::testing::Test {
       : folder_(std::move(TemporaryFolder::Create("lamina-control")).value()),
         engine_(std::move(Engine::Open(folder_.path() + "/store", {})).value()),
         server_(std::move(ControlServer::Start(*engine_)).value()) {}
-  Result<Json> Ask(const Json& request) { return AskDaemon(engine_->paths().ControlSocket(), request, [](const Json&) {}); }
+  Result<Json> Ask(const Json& request) {
+    return AskDaemon(engine_->paths().ControlSocket(), request, [](const Json&) {});
+  }
 
   TemporaryFolder folder_;
   std::unique_ptr<Engine> engine_;

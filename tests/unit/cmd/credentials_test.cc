@@ -40,7 +40,8 @@ TEST_F(CredentialsTest, ReadsUserAndPassword) {
 
 TEST_F(CredentialsTest, KnowsDockerHubByItsOldName) {
   // printf 'bob:x' | base64
-  Write("docker/config.json", R"({"auths": {"https://index.docker.io/v1/": {"auth": "Ym9iOng="}}})");
+  Write("docker/config.json",
+        R"({"auths": {"https://index.docker.io/v1/": {"auth": "Ym9iOng="}}})");
   EXPECT_EQ(CredentialsOfHost("docker.io").username, "bob");
 }
 

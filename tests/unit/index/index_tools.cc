@@ -73,9 +73,9 @@ class TreePrinter {
   }
 
   static std::string Flags(const LayerEntry& entry) {
-    if (entry.implicit && entry.opaque) return "(implicit,opaque)";
-    if (entry.implicit) return "(implicit)";
-    return entry.opaque ? "(opaque)" : "";
+    const std::string opaque = entry.replaces ? "replaces" : entry.opaque ? "opaque" : "";
+    if (!entry.implicit) return opaque.empty() ? "" : "(" + opaque + ")";
+    return opaque.empty() ? "(implicit)" : "(implicit," + opaque + ")";
   }
 
   const IndexedLayer& layer_;

@@ -77,7 +77,7 @@ class IndexLab {
 //   d a/b   f a/b/c=content   l a/l->target   c a/n 1:3   p a/fifo
 //   = b/c a/b/c      a further name of the inode whose first is a/b/c
 //   w a/x            whiteout       > a/y lower/path   hard link to a lower layer
-// with "(implicit)", "(opaque)" or "(implicit,opaque)" behind the d.
+// with "(implicit)", "(opaque)", "(replaces)" or "(implicit,opaque)" and so on behind the d.
 std::vector<std::string> TreeOf(const IndexedLayer& layer);
 
 // A file's bytes, read through the index from what the sink got.

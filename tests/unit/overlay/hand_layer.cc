@@ -26,6 +26,7 @@ class HandWriter {
       names_ += entry.name;
       record.kind = static_cast<uint8_t>(entry.kind);
       record.flags = static_cast<uint8_t>((entry.opaque ? index_format::kEntryOpaque : 0) |
+                                          (entry.replaces ? index_format::kEntryReplaces : 0) |
                                           (entry.implicit ? index_format::kEntryImplicit : 0));
       record.first_child = next_child;
       record.child_count = static_cast<uint32_t>(entry.children.size());

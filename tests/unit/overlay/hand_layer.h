@@ -19,6 +19,7 @@ struct HandEntry {
   EntryType type = EntryType::kRegular;
   LayerEntry::Kind kind = LayerEntry::Kind::kInode;
   bool opaque = false;
+  bool replaces = false;  // beside opaque
   bool implicit = false;
   uint32_t mode = 0644;
   uint32_t uid = 0;

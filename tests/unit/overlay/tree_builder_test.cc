@@ -139,6 +139,20 @@ TEST_F(TreeBuilderTest, OpaqueRootHidesAllLowerLayers) {
   EXPECT_TRUE(Exists("b"));
 }
 
+TEST_F(TreeBuilderTest, ImplicitDirectoryThatReplacesTakesNothingOver) {
+  HandEntry lowest = Folder("d", {{.name = "lowest"}});
+  lowest.mode = 0700;
+  Add({lowest});
+  HandEntry replacing = ImplicitFolder("d", {{.name = "new"}});
+  replacing.opaque = replacing.replaces = true;
+  Add({replacing});
+  Add({ImplicitFolder("d", {{.name = "upper"}})});
+  BuildAndOpen();
+  EXPECT_EQ(Stat("d").mode, 0755u);
+  EXPECT_TRUE(Exists("d/new") && Exists("d/upper"));
+  EXPECT_FALSE(Exists("d/lowest"));
+}
+
 TEST_F(TreeBuilderTest, DirectoryTakesTheAttributesOfTheUppermostExplicitEntry) {
   HandEntry lower = Folder("d", {{.name = "x"}});
   lower.mode = 0700;
