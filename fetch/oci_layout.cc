@@ -183,6 +183,7 @@ class OciLayoutPart final : public RepositorySource {
                                      const Deadline& deadline) override {
     return layout_->FetchSmallBlob(descriptor, limit, deadline);
   }
+  bool MayHold(const Digest& digest) override { return layout_->MayHold(digest); }
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override {
     return layout_->OpenBlob(descriptor);
   }
@@ -210,9 +211,13 @@ OciLayout::~OciLayout() = default;
 Result<std::shared_ptr<OciLayout>> OciLayout::Open(const std::string& path) {
   ASSIGN_OR_RETURN(std::string absolute, Absolute(path));
   RETURN_IF_ERROR(CheckLayoutFile(absolute));
-  std::shared_ptr<OciLayout> layout(new OciLayout(std::move(absolute)));
+  std::shared_ptr<OciLayout> layout = At(std::move(absolute));
   RETURN_IF_ERROR(layout->Current());
   return layout;
+}
+
+std::shared_ptr<OciLayout> OciLayout::At(std::string path) {
+  return std::shared_ptr<OciLayout>(new OciLayout(std::move(path)));
 }
 
 Result<OciLayout::SnapshotPtr> OciLayout::ReadIndex() const {
@@ -302,6 +307,8 @@ std::string OciLayout::BlobPath(const Digest& digest) const {
 
 Error OciLayout::BlobError(const Digest& digest, Error error) const {
   if (error.code != Code::kNotFound) return error;
+  if (!FileExists(IndexPath()))
+    return Error{Code::kUnavailable, origin() + " is away: there is no " + IndexPath()};
   return Error{Code::kNotFound, origin() + " lacks the blob " + digest.ToString() +
                                     " (there is no file " + BlobPath(digest) + ")"};
 }
@@ -341,6 +348,8 @@ Result<std::string> OciLayout::FetchSmallBlob(const Descriptor& descriptor, uint
                      " bytes by its descriptor, more than the limit of " + std::to_string(limit)};
   return ReadBlob(descriptor.digest, descriptor.size, limit);
 }
+
+bool OciLayout::MayHold(const Digest& digest) { return FileExists(BlobPath(digest)); }
 
 Result<std::shared_ptr<BlobSource>> OciLayout::OpenBlob(const Descriptor& descriptor) {
   auto blob = FileBlob::Open(BlobPath(descriptor.digest), descriptor.size, origin());

@@ -26,6 +26,9 @@ class OciLayout : public RepositorySource, public std::enable_shared_from_this<O
 
   // `path` holds `oci-layout` and `index.json`; both are checked. The path is made absolute.
   static Result<std::shared_ptr<OciLayout>> Open(const std::string& path);
+  // The layout at this absolute path, which may be away now and come back: nothing is checked until
+  // it is used.
+  static std::shared_ptr<OciLayout> At(std::string path);
   ~OciLayout() override;
 
   // All entries of index.json, in order. A ref name that stands twice with different digests is an
@@ -46,6 +49,7 @@ class OciLayout : public RepositorySource, public std::enable_shared_from_this<O
   Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override;
+  bool MayHold(const Digest& digest) override;
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override;
   Result<std::vector<std::string>> ListTags(const Deadline& deadline) override;
   std::string origin() const override { return "oci:" + path_; }
@@ -66,7 +70,8 @@ class OciLayout : public RepositorySource, public std::enable_shared_from_this<O
   // A blob of at most `limit` bytes, checked.
   Result<std::string> ReadBlob(const Digest& digest, std::optional<uint64_t> size,
                                uint64_t limit) const;
-  // The error of opening a blob, in words where it is missing.
+  // The error of opening a blob, in words where it is missing; kUnavailable where the whole layout
+  // is.
   Error BlobError(const Digest& digest, Error error) const;
 
   const std::string path_;

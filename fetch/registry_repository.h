@@ -21,6 +21,7 @@ class RegistryRepository : public RepositorySource {
   Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override;
+  bool MayHold(const Digest&) override { return true; }
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override;
   Result<std::vector<std::string>> ListTags(const Deadline& deadline) override;
   std::string origin() const override { return session_->base().Origin(); }

@@ -36,6 +36,9 @@ class RepositorySource {
   // bytes.
   virtual Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                              const Deadline& deadline) = 0;
+  // False where it is known without asking anybody that the blob is not here: a look at the local
+  // disk, true of every registry.
+  virtual bool MayHold(const Digest& digest) = 0;
   // A layer, for streaming and random access. Does no I/O that could block for long.
   virtual Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) = 0;
   // All tags, sorted. kUnsupported where the source cannot list.

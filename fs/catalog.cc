@@ -13,6 +13,7 @@ namespace {
 constexpr std::chrono::seconds kStaleTtl{5};
 // More answers than this are dropped together; they are asked for again.
 constexpr size_t kMostAnswers = 100'000;
+constexpr size_t kMostListings = 1'000;
 
 std::string RegistryPart(const std::string& name) { return name.substr(0, name.find('/')); }
 
@@ -21,7 +22,10 @@ std::string PathPart(const std::string& name) {
   return slash == std::string::npos ? "" : name.substr(slash + 1);
 }
 
-bool IsAway(Code code) { return code == Code::kUnavailable || code == Code::kTimeout; }
+// Answers that say nothing of the tag: the source is away, or lets us in no more.
+bool MayHaveKnown(Code code) {
+  return code == Code::kUnavailable || code == Code::kTimeout || code == Code::kDenied;
+}
 
 // What a registry says of a repository that it does not have or will not show.
 bool IsRefusal(Code code) {
@@ -65,8 +69,7 @@ Status Catalog::Load() {
   return {};
 }
 
-// --- tags
-// ------------------------------------------------------------------------------------------
+// --- tags ----------------------------------------------------------------------------------------
 
 std::optional<Result<Resolution>> Catalog::KnownTag(const std::string& repository,
                                                     const std::string& tag) const {
@@ -84,9 +87,10 @@ Result<Resolution> Catalog::ResolveTag(const std::string& repository, const std:
 Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::string& tag) {
   if (auto known = KnownTag(repository, tag)) return *known;
   Result<Resolution> answer = AskLocal(repository, tag);
-  if (!answer) answer = AskRegistry(repository, tag);
+  // A local source that is away is no reason to give the tag another meaning.
+  if (!answer && answer.error().code == Code::kNotFound) answer = AskRegistry(repository, tag);
   std::chrono::seconds ttl = answer ? options_.tag_ttl : options_.negative_ttl;
-  if (!answer && IsAway(answer.error().code)) {
+  if (!answer && MayHaveKnown(answer.error().code)) {
     answer = LastKnown(repository, tag, answer.error());
     ttl = kStaleTtl;
   }
@@ -101,14 +105,11 @@ Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::
 }
 
 Result<Resolution> Catalog::AskLocal(const std::string& repository, const std::string& tag) {
-  for (const LocalName& name : sources_.LocalNamesOf(repository)) {
-    if (name.tag == tag)
-      return Resolution{.digest = name.digest,
-                        .origin = name.source->origin(),
-                        .local = true,
-                        .seen_ns = clock_.NowNs()};
-  }
-  return Error{Code::kNotFound, fmt::format("{}:{} is in no local source", repository, tag)};
+  ASSIGN_OR_RETURN(const LocalName name, sources_.Find(repository, tag));
+  return Resolution{.digest = name.digest,
+                    .origin = name.source->origin(),
+                    .local = true,
+                    .seen_ns = clock_.NowNs()};
 }
 
 Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std::string& tag) {
@@ -117,8 +118,7 @@ Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std
     return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
   const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository));
   ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, NameBound()));
-  if (Status kept = store_.PutDocument(document.digest, document.media_type, document.bytes); !kept)
-    LogWarning(fmt::format("{}:{}: {}", repository, tag, kept.error().message));
+  Keep(document, repository + ":" + tag);
   return Resolution{
       .digest = document.digest, .origin = source->origin(), .seen_ns = clock_.NowNs()};
 }
@@ -162,8 +162,7 @@ Result<Resolution> Catalog::Resolve(const Reference& reference) {
       .digest = *reference.digest, .origin = image->documents().origin, .seen_ns = clock_.NowNs()};
 }
 
-// --- paths
-// -----------------------------------------------------------------------------------------
+// --- paths ---------------------------------------------------------------------------------------
 
 Result<bool> Catalog::RegistryExists(const std::string& registry) {
   if (registry == "localhost" || registry == "docker.io" ||
@@ -234,8 +233,7 @@ Result<PathKind> Catalog::AskForPath(const std::string& registry, const std::str
                                                               : PathKind::kNothing;
 }
 
-// --- listings
-// --------------------------------------------------------------------------------------
+// --- listings ------------------------------------------------------------------------------------
 
 Result<std::vector<std::string>> Catalog::RegistryTags(const std::string& repository) {
   const std::string host = RegistryPart(repository);
@@ -249,6 +247,7 @@ Result<std::vector<std::string>> Catalog::RegistryTags(const std::string& reposi
       std::vector<std::string> tags,
       sources_.RegistryOf(host)->Repository(PathPart(repository))->ListTags(NameBound()));
   MutexLock lock(mutex_);
+  if (listings_.size() > kMostListings) listings_.clear();
   listings_.insert_or_assign(repository, Listing{tags, Deadline::After(options_.tag_ttl)});
   return tags;
 }
@@ -262,6 +261,7 @@ Result<std::vector<std::string>> Catalog::RegistryCatalog(const std::string& reg
   ASSIGN_OR_RETURN(std::vector<std::string> names,
                    sources_.RegistryOf(registry)->ListRepositories(NameBound()));
   MutexLock lock(mutex_);
+  if (listings_.size() > kMostListings) listings_.clear();
   listings_.insert_or_assign(registry, Listing{names, Deadline::After(options_.negative_ttl)});
   return names;
 }
@@ -328,8 +328,7 @@ std::vector<std::string> Catalog::KnownRepositories() const {
   return {repositories_.begin(), repositories_.end()};
 }
 
-// --- changes
-// ---------------------------------------------------------------------------------------
+// --- changes -------------------------------------------------------------------------------------
 
 void Catalog::LearnRepository(const std::string& repository) {
   {
@@ -368,8 +367,7 @@ std::vector<Catalog::RegistryStatus> Catalog::registries() const {
   return found;
 }
 
-// --- sources
-// ---------------------------------------------------------------------------------------
+// --- sources -------------------------------------------------------------------------------------
 
 Result<std::vector<Catalog::Added>> Catalog::AddSource(const std::string& source,
                                                        const std::string& as_name) {

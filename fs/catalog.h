@@ -26,6 +26,7 @@
 #include "fetch/registry.h"
 #include "fs/image.h"
 #include "fs/layer_store.h"
+#include "fs/open_images.h"
 #include "fs/source_set.h"
 #include "index/store.h"
 
@@ -100,7 +101,7 @@ class Catalog {
 
   // --- images -----------------------------------------------------------------------------------
   // Blocks. The image with this digest in this repository; kNotFound where it has none such. One
-  // object per (repository, digest), kept while in use and a while longer.
+  // object per (repository, digest), kept while in use and a while longer (OpenImages).
   Result<std::shared_ptr<Image>> OpenImage(const std::string& repository, const Digest& digest);
   // The image if it is open, else null. Never waits.
   std::shared_ptr<Image> OpenedImage(const std::string& repository, const Digest& digest) const;
@@ -131,6 +132,7 @@ class Catalog {
   static std::string PoolKey(const std::string& registry) { return registry; }
 
  private:
+  using Sources = std::vector<std::shared_ptr<RepositorySource>>;
   struct TagAnswer {
     Result<Resolution> resolution;
     Deadline fresh_until;
@@ -154,11 +156,10 @@ class Catalog {
   Result<std::vector<std::string>> RegistryTags(const std::string& repository);
   Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
-  Result<std::shared_ptr<Image>> LoadImageFrom(const std::string& repository, const Digest& digest,
-                                               const std::shared_ptr<RepositorySource>& source);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
-                            RepositorySource& source);
-  Result<std::string> Config(const Descriptor& descriptor, RepositorySource& source);
+                            const Sources& sources);
+  Result<std::string> Config(const Descriptor& descriptor, const Sources& sources);
+  void Keep(const Document& document, const std::string& name);
   void LearnRepository(const std::string& repository);
   void Changed();
   Deadline NameBound() const { return Deadline::After(options_.name_bound); }
@@ -172,13 +173,13 @@ class Catalog {
   SingleFlight<std::string, Resolution> tag_flights_;
   SingleFlight<std::string, PathKind> path_flights_;
   SingleFlight<std::string, std::shared_ptr<Image>> image_flights_;
+  OpenImages images_;                                         // "repository@digest"
   mutable Mutex mutex_;                                       // leaf; guards the answers below
   std::map<std::string, TagAnswer> tags_ GUARDED_BY(mutex_);  // "repository:tag"
   std::map<std::string, PathAnswer> paths_answers_ GUARDED_BY(mutex_);
   std::map<std::string, Listing> listings_
-      GUARDED_BY(mutex_);  // "repository" tags, "registry" catalogs
-  std::map<std::string, std::shared_ptr<Image>> images_ GUARDED_BY(mutex_);  // "repository@digest"
-  std::set<std::string> repositories_ GUARDED_BY(mutex_);                    // known, sorted
+      GUARDED_BY(mutex_);                                  // "repository" tags, "registry" catalogs
+  std::set<std::string> repositories_ GUARDED_BY(mutex_);  // known, sorted
   std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> generation_{1};
   std::atomic<int64_t> generation_ns_{0};

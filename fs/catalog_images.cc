@@ -19,13 +19,28 @@ bool IsKnownIn(Store& store, const std::string& repository, const Digest& digest
   return images && std::find(images->begin(), images->end(), digest) != images->end();
 }
 
+// What the first of the sources that can says; of the errors "not found" says least.
+template <typename T, typename Ask>
+Result<T> FromAnyOf(const std::vector<std::shared_ptr<RepositorySource>>& sources,
+                    const std::string& name, const Ask& ask) {
+  Error last{Code::kNotFound, fmt::format("no source has {}", name)};
+  for (const auto& source : sources) {
+    Result<T> answer = ask(*source);
+    if (answer) return answer;
+    if (answer.error().code != Code::kNotFound) last = answer.error();
+  }
+  return last;
+}
+
+std::string TypeOf(const ManifestDocument& document) {
+  return std::visit([](const auto& kind) { return kind.media_type; }, document);
+}
+
 }  // namespace
 
 std::shared_ptr<Image> Catalog::OpenedImage(const std::string& repository,
                                             const Digest& digest) const {
-  MutexLock lock(mutex_);
-  const auto at = images_.find(KeyOf(repository, digest));
-  return at == images_.end() ? nullptr : at->second;
+  return images_.Find(KeyOf(repository, digest));
 }
 
 Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
@@ -37,53 +52,55 @@ Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
     if (Status known = store_.RecordImage(repository, digest, clock_.NowNs()); !known)
       LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
     LearnRepository(repository);
-    MutexLock lock(mutex_);
-    images_.emplace(KeyOf(repository, digest), image);
+    images_.Put(KeyOf(repository, digest), image);
     return image;
   });
 }
 
-Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
-                                                  const Digest& digest) {
-  const auto sources = sources_.SourcesOf(repository);
-  Error last{Code::kNotFound, fmt::format("no source has {}", KeyOf(repository, digest))};
-  for (const auto& source : sources) {
-    auto image = LoadImageFrom(repository, digest, source);
-    if (image) return image;
-    // "Not found" of one source says less than what another one failed with.
-    if (image.error().code != Code::kNotFound) last = image.error();
-  }
-  return last;
+// Documents are kept without the media type that one source gave them: what another one says of the
+// same bytes is not its business. Those that are wrong by what came with them are not kept.
+void Catalog::Keep(const Document& document, const std::string& name) {
+  const auto parsed = ParseManifestDocument(document.bytes, document.media_type, name);
+  if (!parsed) return;
+  if (Status kept = store_.PutDocument(document.digest, TypeOf(*parsed), document.bytes); !kept)
+    LogWarning(fmt::format("{}: {}", name, kept.error().message));
 }
 
 Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
-                                   RepositorySource& source) {
+                                   const Sources& sources) {
+  const std::string name = KeyOf(repository, digest);
   // What this repository is known to hold needs no asking. A child of a known index is known with
   // it.
   if (IsKnownIn(store_, repository, digest)) {
     auto stored = store_.GetDocument(digest);
-    if (stored && stored->has_value())
-      return Document{digest, (*stored)->media_type, (*stored)->bytes};
+    if (stored && stored->has_value()) return Document{digest, "", (*stored)->bytes};
   }
-  ASSIGN_OR_RETURN(Document document, source.FetchManifest(digest, NameBound()));
-  RETURN_IF_ERROR(store_.PutDocument(document.digest, document.media_type, document.bytes));
+  ASSIGN_OR_RETURN(Document document,
+                   FromAnyOf<Document>(sources, name, [&](RepositorySource& source) {
+                     return source.FetchManifest(digest, NameBound());
+                   }));
+  Keep(document, name);
   return document;
 }
 
-Result<std::string> Catalog::Config(const Descriptor& descriptor, RepositorySource& source) {
+Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources& sources) {
   auto stored = store_.GetDocument(descriptor.digest);
   if (stored && stored->has_value()) return std::move((*stored)->bytes);
-  ASSIGN_OR_RETURN(std::string bytes,
-                   source.FetchSmallBlob(descriptor, DocumentLimits().config_bytes, NameBound()));
-  RETURN_IF_ERROR(store_.PutDocument(descriptor.digest, descriptor.media_type, bytes));
+  const std::string name = "config " + descriptor.digest.ToString();
+  ASSIGN_OR_RETURN(
+      std::string bytes, FromAnyOf<std::string>(sources, name, [&](RepositorySource& source) {
+        return source.FetchSmallBlob(descriptor, DocumentLimits().config_bytes, NameBound());
+      }));
+  if (Status kept = store_.PutDocument(descriptor.digest, descriptor.media_type, bytes); !kept)
+    LogWarning(fmt::format("{}: {}", name, kept.error().message));
   return bytes;
 }
 
-Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(
-    const std::string& repository, const Digest& digest,
-    const std::shared_ptr<RepositorySource>& source) {
+Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
+                                                  const Digest& digest) {
+  const Sources sources = sources_.SourcesOf(repository, digest);
   const std::string name = KeyOf(repository, digest);
-  ASSIGN_OR_RETURN(Document document, Manifest(repository, digest, *source));
+  ASSIGN_OR_RETURN(Document document, Manifest(repository, digest, sources));
   ASSIGN_OR_RETURN(ManifestDocument parsed,
                    ParseManifestDocument(document.bytes, document.media_type, name));
   std::optional<std::string> index_bytes;
@@ -97,7 +114,7 @@ Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(
     }
     ASSIGN_OR_RETURN(const Descriptor chosen,
                      ChoosePlatform(std::get<ImageIndex>(parsed), options_.platform, name));
-    ASSIGN_OR_RETURN(document, Manifest(repository, chosen.digest, *source));
+    ASSIGN_OR_RETURN(document, Manifest(repository, chosen.digest, sources));
     RETURN_IF_ERROR(CheckDocument(document.bytes, chosen.digest, chosen.size, name));
     if (Status known = store_.RecordImage(repository, chosen.digest, clock_.NowNs()); !known)
       LogWarning(fmt::format("{}: {}", name, known.error().message));
@@ -107,7 +124,7 @@ Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(
   ImageManifest manifest = std::get<ImageManifest>(std::move(parsed));
   RETURN_IF_ERROR(CheckIsImage(manifest, name));
   for (const Descriptor& layer : manifest.layers) RETURN_IF_ERROR(CheckLayerMediaType(layer, name));
-  ASSIGN_OR_RETURN(std::string config, Config(manifest.config, *source));
+  ASSIGN_OR_RETURN(std::string config, Config(manifest.config, sources));
   ASSIGN_OR_RETURN(ImageConfig parsed_config, ParseImageConfig(config, manifest, name));
   ImageDocuments documents{.repository = repository,
                            .digest = digest,
@@ -118,8 +135,8 @@ Result<std::shared_ptr<Image>> Catalog::LoadImageFrom(
                            .config = std::move(config),
                            .parsed_manifest = std::move(manifest),
                            .parsed_config = std::move(parsed_config),
-                           .origin = source->origin()};
-  return std::make_shared<Image>(std::move(documents), source, layers_, paths_);
+                           .origin = sources.empty() ? "" : sources.front()->origin()};
+  return std::make_shared<Image>(std::move(documents), sources, layers_, paths_);
 }
 
 }  // namespace lamina

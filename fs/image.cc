@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 #include "base/clock.h"
@@ -16,12 +17,25 @@ namespace {
 // Layers of one image that are indexed at the same time.
 constexpr size_t kIndexingThreads = 4;
 
+// The bound of one chunk of a layer that is fetched as a whole: 64 KiB/s, since a chunk at the end
+// of a single zstd frame brings all before it.
+Deadline ChunkBound(const LayerFacts& facts) {
+  return Deadline::After(std::chrono::seconds(60 + static_cast<int64_t>(facts.blob_size >> 16)));
+}
+
+std::string PoolKeyOf(const std::vector<std::shared_ptr<RepositorySource>>& sources) {
+  for (const auto& source : sources)
+    if (source->pool_key() != "local") return source->pool_key();
+  return "local";
+}
+
 }  // namespace
 
-Image::Image(ImageDocuments documents, std::shared_ptr<RepositorySource> source, LayerStore& layers,
-             StorePaths paths)
+Image::Image(ImageDocuments documents, std::vector<std::shared_ptr<RepositorySource>> sources,
+             LayerStore& layers, StorePaths paths)
     : documents_(std::move(documents)),
-      source_(std::move(source)),
+      sources_(std::move(sources)),
+      pool_key_(PoolKeyOf(sources_)),
       layers_(layers),
       paths_(std::move(paths)),
       layer_trees_(documents_.parsed_manifest.layers.size()) {
@@ -101,8 +115,16 @@ LayerRequest Image::RequestFor(size_t number) const {
           .diff_id = documents_.parsed_config.diff_ids[number],
           .name = fmt::format("layer {} ({}) of {}", number, descriptor.digest.ToString(),
                               documents_.repository),
-          .source = source_,
+          .sources = sources_,
           .progress = progress_[number]};
+}
+
+// On a thread of its own, so nothing is thrown.
+Status Image::OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept try {
+  ASSIGN_OR_RETURN(*out, layers_.Get(RequestFor(number)));
+  return {};
+} catch (const std::exception& failure) {
+  return Error{Code::kInternal, failure.what()};
 }
 
 Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
@@ -112,17 +134,16 @@ Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
   std::atomic<bool> failed{false};
   const auto work = [&] {
     for (size_t i = next++; i < count && !failed; i = next++) {
-      auto layer = layers_.Get(RequestFor(i));
-      if (layer) {
-        layers[i] = *std::move(layer);
-      } else {
-        outcomes[i] = std::move(layer).error();
-        failed = true;
-      }
+      outcomes[i] = OpenLayer(i, &layers[i]);
+      failed = failed || !outcomes[i].has_value();
     }
   };
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
+  try {
+    for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
+  } catch (const std::system_error& failure) {
+    LogWarning(fmt::format("indexing with {} threads: {}", threads.size() + 1, failure.what()));
+  }
   work();
   for (std::thread& thread : threads) thread.join();
   for (Status& outcome : outcomes) RETURN_IF_ERROR(std::move(outcome));
@@ -223,17 +244,25 @@ Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) 
   uint64_t all = 0;
   uint64_t done = 0;
   for (const auto& layer : layers) all += layer->index().facts().chunk_count;
-  std::vector<uint8_t> buffer;
-  for (const auto& layer : layers) {
-    for (uint64_t chunk = 0; chunk < layer->index().facts().chunk_count; ++chunk) {
-      ASSIGN_OR_RETURN(const ChunkRecord record, layer->index().Chunk(chunk));
-      if (!record.zero) {
-        buffer.resize(record.flat_length);
-        RETURN_IF_ERROR(layer->cache().Read(record.flat_offset, buffer,
-                                            Deadline::After(std::chrono::seconds(60))));
-      }
+  for (const auto& layer : layers)
+    RETURN_IF_ERROR(FetchLayer(*layer, [&] {
       if (progress) progress(++done, all);
+    }));
+  return {};
+}
+
+// From the last chunk to the first: what has to be decoded before a chunk is kept on the way.
+Status Image::FetchLayer(Layer& layer, const std::function<void()>& progress) const {
+  const LayerFacts& facts = layer.index().facts();
+  std::vector<uint8_t> buffer;
+  for (uint64_t chunk = facts.chunk_count; chunk-- > 0;) {
+    if (layers_.cancelled()) return Error{Code::kCancelled, "lamina is stopping"};
+    ASSIGN_OR_RETURN(const ChunkRecord record, layer.index().Chunk(chunk));
+    if (!record.zero) {
+      buffer.resize(record.flat_length);
+      RETURN_IF_ERROR(layer.cache().Read(record.flat_offset, buffer, ChunkBound(facts)));
     }
+    progress();
   }
   return {};
 }

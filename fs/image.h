@@ -60,14 +60,16 @@ class MountedTree {
 
 class Image {
  public:
-  Image(ImageDocuments documents, std::shared_ptr<RepositorySource> source, LayerStore& layers,
-        StorePaths paths);
+  // `sources` may hold the layers, nearest first.
+  Image(ImageDocuments documents, std::vector<std::shared_ptr<RepositorySource>> sources,
+        LayerStore& layers, StorePaths paths);
   ~Image();
 
   const ImageDocuments& documents() const { return documents_; }
   size_t layer_count() const { return documents_.parsed_manifest.layers.size(); }
-  // Key under which blocking work on this image runs in a KeyedPool.
-  std::string pool_key() const { return source_->pool_key(); }
+  // Key under which blocking work on this image runs in a KeyedPool: that of its registry, where
+  // one may be asked.
+  const std::string& pool_key() const { return pool_key_; }
 
   // The merged tree if it is open already, else null. Never waits.
   std::shared_ptr<MountedTree> OpenedTree() const { return tree_.shared(); }
@@ -107,7 +109,7 @@ class Image {
 
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
-  // Fetches every missing chunk; blocks.
+  // Fetches every missing chunk; blocks. kCancelled once the layer store is cancelled.
   Status FetchAll(const std::function<void(uint64_t done_chunks, uint64_t all_chunks)>& progress);
 
  private:
@@ -115,11 +117,14 @@ class Image {
   Result<std::shared_ptr<const Tree>> BuildTreeFile(const TreeOptions& options, size_t count,
                                                     const std::string& path);
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
+  Status OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept;
+  Status FetchLayer(Layer& layer, const std::function<void()>& progress) const;
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
   LayerRequest RequestFor(size_t number) const;
 
   const ImageDocuments documents_;
-  const std::shared_ptr<RepositorySource> source_;
+  const std::vector<std::shared_ptr<RepositorySource>> sources_;
+  const std::string pool_key_;
   LayerStore& layers_;
   const StorePaths paths_;
   std::vector<std::shared_ptr<LayerProgress>> progress_;

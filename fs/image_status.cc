@@ -57,12 +57,14 @@ std::string Image::StatusJson() const {
       json["indexing"] = {{"done", progress_[i]->done_bytes.load()}, {"of", descriptor.size}};
     layers.push_back(std::move(json));
   }
+  Json layers_from = Json::array();
+  for (const auto& source : sources_) layers_from.push_back(source->origin());
   Json json{{"repository", documents_.repository},
             {"digest", documents_.digest.ToString()},
             {"manifest_digest", documents_.manifest_digest.ToString()},
             {"platform", documents_.parsed_config.platform.ToString()},
             {"origin", documents_.origin},
-            {"layers_from", source_->origin()},
+            {"layers_from", layers_from},
             {"tree", tree ? "ready" : "not merged yet"}};
   if (tree) json["inodes"] = tree->tree().inode_count();
   json["layers"] = std::move(layers);

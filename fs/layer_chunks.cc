@@ -12,7 +12,15 @@ namespace lamina {
 namespace {
 
 // Bytes that fail verification are fetched again this often, each time from the next place.
-constexpr int kRefetches = 2;
+constexpr size_t kRefetches = 2;
+// How long a place that has failed is asked last.
+constexpr std::chrono::seconds kShunned{60};
+
+// The part of the time left that one of `places` may use, so that a silent one leaves the others
+// some.
+Deadline Share(const Deadline& deadline, size_t places) {
+  return Deadline::After(deadline.remaining() / static_cast<int64_t>(places));
+}
 
 }  // namespace
 
@@ -20,11 +28,15 @@ LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index,
                          std::shared_ptr<LayerCounters> counters)
     : index_(std::move(index)), counters_(std::move(counters)) {}
 
-void LayerChunks::AddSource(const std::shared_ptr<RepositorySource>& source,
-                            const Descriptor& descriptor) {
+void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
+                             const Descriptor& descriptor) {
   MutexLock lock(mutex_);
-  const auto same = [&](const Place& place) { return place.source->origin() == source->origin(); };
-  if (std::none_of(places_.begin(), places_.end(), same)) places_.push_back({source, descriptor});
+  for (const auto& source : sources) {
+    const auto same = [&](const Place& place) {
+      return place.source->origin() == source->origin();
+    };
+    if (std::none_of(places_.begin(), places_.end(), same)) places_.push_back({source, descriptor});
+  }
 }
 
 void LayerChunks::SetCache(std::weak_ptr<LayerCache> cache) {
@@ -33,8 +45,24 @@ void LayerChunks::SetCache(std::weak_ptr<LayerCache> cache) {
 }
 
 std::vector<LayerChunks::Place> LayerChunks::Places() {
+  std::vector<Place> places;
+  {
+    MutexLock lock(mutex_);
+    places = places_;
+  }
+  const auto rank = [](const Place& place) {
+    if (place.shunned_until && !place.shunned_until->passed()) return 2;
+    return place.source->pool_key() == "local" ? 0 : 1;
+  };
+  std::stable_sort(places.begin(), places.end(),
+                   [&](const Place& a, const Place& b) { return rank(a) < rank(b); });
+  return places;
+}
+
+void LayerChunks::Shun(const Place& place) {
   MutexLock lock(mutex_);
-  return places_;
+  for (Place& known : places_)
+    if (known.source == place.source) known.shunned_until = Deadline::After(kShunned);
 }
 
 uint64_t LayerChunks::chunk_count() const { return index_->facts().chunk_count; }
@@ -59,8 +87,11 @@ Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline&
   const size_t attempts = places.size() + kRefetches;
   for (size_t attempt = 0; attempt < attempts; ++attempt) {
     if (attempt > 0) std::fill(out.begin(), out.end(), uint8_t{0});
-    last = ProduceFrom(places[attempt % places.size()], chunk, out, deadline);
+    const Place& place = places[attempt % places.size()];
+    const size_t left = attempt < places.size() ? places.size() - attempt : 1;
+    last = ProduceFrom(place, chunk, out, Share(deadline, left));
     if (last.has_value()) return last;
+    if (places.size() > 1) Shun(place);
     // Only wrong bytes are worth asking the same place again: it has retried everything else
     // itself.
     if (attempt + 1 >= places.size() && last.error().code != Code::kCorrupt) return last;

@@ -4,8 +4,10 @@
 // index on one side, the places that hold the blob on the other. Any thread.
 
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "fetch/chunk_cache.h"
 #include "fetch/repository_source.h"
@@ -19,8 +21,9 @@ class LayerChunks : public ChunkOwner {
  public:
   LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters);
 
-  // One more place that holds the blob; the first are asked first. The same origin counts once.
-  void AddSource(const std::shared_ptr<RepositorySource>& source, const Descriptor& descriptor);
+  // More places that hold the blob, nearest first. The same origin counts once.
+  void AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
+                  const Descriptor& descriptor);
   // Chunks that are decoded on the way to another one go here.
   void SetCache(std::weak_ptr<LayerCache> cache);
 
@@ -34,8 +37,12 @@ class LayerChunks : public ChunkOwner {
   struct Place {
     std::shared_ptr<RepositorySource> source;
     Descriptor descriptor;
+    // It has failed: until then it is asked after the others.
+    std::optional<Deadline> shunned_until = {};
   };
+  // In the order in which to ask: local ones, then the rest, then those that failed of late.
   std::vector<Place> Places();
+  void Shun(const Place& place);
   Status ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
                      const Deadline& deadline);
 

@@ -36,6 +36,42 @@ Status CheckResumable(const LayerIndex& index) {
   return {};
 }
 
+// What the index has must be what the image's documents say; the pass itself checked only those of
+// the image that came first.
+Status CheckFacts(const LayerFacts& facts, const LayerRequest& request) {
+  if (facts.blob_size != request.descriptor.size)
+    return Error{Code::kCorrupt,
+                 fmt::format("{}: the manifest gives it {} bytes, it has {}", request.name,
+                             request.descriptor.size, facts.blob_size)};
+  if (request.diff_id && request.diff_id->algorithm() == facts.diff_id.algorithm() &&
+      *request.diff_id != facts.diff_id)
+    return Error{Code::kCorrupt,
+                 fmt::format("{}: its content is not the one of the image config: its diff id is "
+                             "{}, not {}",
+                             request.name, facts.diff_id.ToString(), request.diff_id->ToString())};
+  return {};
+}
+
+// An index that is not there, damaged or of another build is made anew. Anything else (no more file
+// descriptors, a disk that fails) would only stream the layer again.
+bool IsToBeMade(Code code) {
+  return code == Code::kNotFound || code == Code::kCorrupt || code == Code::kInvalid ||
+         code == Code::kUnsupported;
+}
+
+// Whether another source may do better: a blob that is itself bad is the same everywhere.
+bool OthersMayHelp(Code code) {
+  return code != Code::kInvalid && code != Code::kLimit && code != Code::kCancelled;
+}
+
+std::string FlightKey(const LayerRequest& request) {
+  std::string key =
+      fmt::format("{} {} {}", request.descriptor.digest.ToString(), request.descriptor.size,
+                  request.diff_id ? request.diff_id->ToString() : "");
+  for (const auto& source : request.sources) key += " " + source->origin();
+  return key;
+}
+
 }  // namespace
 
 LayerStore::LayerStore(StorePaths paths)
@@ -52,28 +88,38 @@ std::shared_ptr<Layer> LayerStore::Opened(const LayerRequest& request) {
     const auto at = open_.find(request.descriptor.digest);
     if (at != open_.end()) layer = at->second.lock();
   }
-  if (layer) layer->chunks_->AddSource(request.source, request.descriptor);
+  if (layer) layer->chunks_->AddSources(request.sources, request.descriptor);
   return layer;
 }
 
 Result<std::shared_ptr<Layer>> LayerStore::Get(const LayerRequest& request) {
-  if (auto layer = Opened(request)) return layer;
-  return opening_.Do(request.descriptor.digest, [&] { return OpenOrIndex(request); });
+  auto layer = Opened(request);
+  if (!layer) {
+    ASSIGN_OR_RETURN(layer, opening_.Do(FlightKey(request), [&] { return OpenOrIndex(request); }));
+  }
+  RETURN_IF_ERROR(CheckFacts(layer->index().facts(), request));
+  return layer;
 }
 
 Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& request) {
-  if (auto layer = Opened(request)) return layer;
-  ASSIGN_OR_RETURN(auto index, OpenIndex(request.descriptor.digest));
-  return Assemble(request, std::move(index));
+  auto layer = Opened(request);
+  if (!layer) {
+    ASSIGN_OR_RETURN(auto index, OpenIndex(request.descriptor.digest));
+    ASSIGN_OR_RETURN(layer, Assemble(request, index));
+  }
+  RETURN_IF_ERROR(CheckFacts(layer->index().facts(), request));
+  return layer;
 }
 
 Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& request) {
   if (cancelled_) return Error{Code::kCancelled, "lamina is stopping"};
   if (auto layer = Opened(request)) return layer;
   auto index = OpenIndex(request.descriptor.digest);
-  if (!index) {
-    if (index.error().code != Code::kNotFound)
+  if (!index && IsToBeMade(index.error().code)) {
+    if (index.error().code != Code::kNotFound) {
       LogWarning(fmt::format("{}: {}; indexing it again", request.name, index.error().message));
+      ::unlink(paths_.Index(request.descriptor.digest).c_str());
+    }
     index = MakeIndex(request);
   }
   if (!index) {
@@ -84,7 +130,7 @@ Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& reque
     request.progress->done_bytes = request.descriptor.size;
     request.progress->finished = true;
   }
-  return Assemble(request, *std::move(index));
+  return Assemble(request, *index);
 }
 
 Result<std::shared_ptr<const LayerIndex>> LayerStore::OpenIndex(const Digest& digest) const {
@@ -94,8 +140,22 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::OpenIndex(const Digest& di
 }
 
 Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerRequest& request) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob,
-                   request.source->OpenBlob(request.descriptor));
+  Error failure{Code::kUnavailable, fmt::format("{}: no source holds it", request.name)};
+  for (size_t i = 0; i < request.sources.size(); ++i) {
+    auto index = IndexFrom(*request.sources[i], request);
+    if (index || !OthersMayHelp(index.error().code)) return index;
+    // "Not found" of one source says less than what another one failed with.
+    if (i == 0 || index.error().code != Code::kNotFound) failure = index.error();
+    if (i + 1 < request.sources.size())
+      LogWarning(
+          fmt::format("{}; asking {}", index.error().message, request.sources[i + 1]->origin()));
+  }
+  return failure;
+}
+
+Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource& source,
+                                                                const LayerRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, source.OpenBlob(request.descriptor));
   // Without a cache the pass is as good; the bytes are then fetched when something reads them.
   auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest);
   if (!writer)
@@ -110,12 +170,9 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
                     .output_path = paths_.Index(request.descriptor.digest),
                     .sink = sink ? &*sink : nullptr,
                     .cancel = &cancelled_};
-  if (writer)
-    pass.before_publish = [&](const std::shared_ptr<const LayerIndex>& index) {
-      const LayerChunks owner(index, counters_);
-      if (Status kept = (*writer)->Commit(owner); !kept)
-        LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
-    };
+  pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
+    return Publish(request, index, file, writer ? writer->get() : nullptr);
+  };
   if (request.progress) {
     request.progress->total_bytes = request.descriptor.size;
     pass.progress = [progress = request.progress](uint64_t done) { progress->done_bytes = done; };
@@ -129,21 +186,46 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   return index;
 }
 
-Result<std::shared_ptr<Layer>> LayerStore::Assemble(const LayerRequest& request,
-                                                    std::shared_ptr<const LayerIndex> index) {
-  auto chunks = std::make_shared<LayerChunks>(index, counters_);
-  chunks->AddSource(request.source, request.descriptor);
-  ASSIGN_OR_RETURN(auto cache, LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest,
-                                                chunks, cache_counters_));
-  chunks->SetCache(cache);
-  std::shared_ptr<Layer> layer(new Layer(std::move(index), std::move(chunks), std::move(cache)));
-  MutexLock lock(mutex_);
-  std::weak_ptr<Layer>& slot = open_.try_emplace(request.descriptor.digest).first->second;
-  // Another opener may have been first; one object per layer, or two caches would fetch the same
-  // chunk.
-  if (auto first = slot.lock()) return first;
-  slot = layer;
-  return layer;
+// The cache first, then the index. Where a pass over the same layer from another source was faster,
+// its files stay: they are in use.
+Status LayerStore::Publish(const LayerRequest& request,
+                           const std::shared_ptr<const LayerIndex>& index, AtomicFile& file,
+                           CacheWriter* writer) {
+  const auto publish = [&]() -> Result<bool> {
+    if (FileExists(paths_.Index(request.descriptor.digest))) return true;
+    if (writer != nullptr) {
+      const LayerChunks owner(index, counters_);
+      if (Status kept = writer->Commit(owner); !kept)
+        LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
+    }
+    RETURN_IF_ERROR(file.Commit());
+    return true;
+  };
+  const auto published = publishing_.Do(request.descriptor.digest, publish);
+  return published ? Status() : Status(published.error());
+}
+
+// One object per layer, or two caches would fetch the same chunk and tidy up each other's files.
+Result<std::shared_ptr<Layer>> LayerStore::Assemble(
+    const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index) {
+  auto assembled =
+      assembling_.Do(request.descriptor.digest, [&]() -> Result<std::shared_ptr<Layer>> {
+        if (auto layer = Opened(request)) return layer;
+        auto chunks = std::make_shared<LayerChunks>(index, counters_);
+        chunks->AddSources(request.sources, request.descriptor);
+        ASSIGN_OR_RETURN(auto cache,
+                         LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,
+                                          cache_counters_));
+        chunks->SetCache(cache);
+        std::shared_ptr<Layer> layer(new Layer(index, std::move(chunks), std::move(cache)));
+        MutexLock lock(mutex_);
+        std::erase_if(open_, [](const auto& item) { return item.second.expired(); });
+        open_.insert_or_assign(request.descriptor.digest, layer);
+        return layer;
+      });
+  // Whoever joined another caller's flight adds what he knows.
+  if (assembled) (*assembled)->chunks_->AddSources(request.sources, request.descriptor);
+  return assembled;
 }
 
 }  // namespace lamina

@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/blob_source.h"
 #include "base/digest.h"
@@ -29,6 +30,7 @@
 
 namespace lamina {
 
+class AtomicFile;
 class LayerChunks;
 
 class Layer {
@@ -60,8 +62,8 @@ struct LayerRequest {
   Descriptor descriptor;
   std::optional<Digest> diff_id;
   std::string name;  // for messages: "layer 2 (sha256:…) of docker.io/library/debian@sha256:…"
-  std::shared_ptr<RepositorySource> source;
-  std::shared_ptr<LayerProgress> progress;  // may be absent
+  std::vector<std::shared_ptr<RepositorySource>> sources;  // that may hold it, nearest first
+  std::shared_ptr<LayerProgress> progress;                 // may be absent
 };
 
 struct LayerCounters {
@@ -75,15 +77,17 @@ class LayerStore {
   explicit LayerStore(StorePaths paths);
   ~LayerStore();
 
-  // The open layer; indexes it first where no index is there yet (one pass however many callers;
-  // the others wait for it; the source bounds the time without a byte). Failures are delivered to
-  // all who wait and not remembered.
+  // The open layer; indexes it first where no index is there yet. Of callers with the same sources
+  // one leads the pass and the others wait for it; those with other sources lead their own, so that
+  // nobody waits for a place that he has not named. Failures are delivered to all who wait and not
+  // remembered. kCorrupt where the layer is not the one that the request describes.
   Result<std::shared_ptr<Layer>> Get(const LayerRequest& request);
   // The layer if it is open or its index is on disk; kNotFound otherwise. Local disk only.
   Result<std::shared_ptr<Layer>> GetIndexed(const LayerRequest& request);
 
   // Running passes give up with kCancelled, later calls fail.
   void Cancel() { cancelled_ = true; }
+  bool cancelled() const { return cancelled_; }
 
   const CacheCounters& cache_counters() const { return *cache_counters_; }
   const LayerCounters& counters() const { return *counters_; }
@@ -93,15 +97,21 @@ class LayerStore {
   Result<std::shared_ptr<Layer>> OpenOrIndex(const LayerRequest& request);
   Result<std::shared_ptr<const LayerIndex>> OpenIndex(const Digest& digest) const;
   Result<std::shared_ptr<const LayerIndex>> MakeIndex(const LayerRequest& request);
+  Result<std::shared_ptr<const LayerIndex>> IndexFrom(RepositorySource& source,
+                                                      const LayerRequest& request);
+  Status Publish(const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index,
+                 AtomicFile& file, CacheWriter* writer);
   Result<std::shared_ptr<Layer>> Assemble(const LayerRequest& request,
-                                          std::shared_ptr<const LayerIndex> index);
+                                          const std::shared_ptr<const LayerIndex>& index);
 
   const StorePaths paths_;
   std::atomic<bool> cancelled_{false};
   const std::shared_ptr<CacheCounters> cache_counters_;
   const std::shared_ptr<LayerCounters> counters_;
-  SingleFlight<Digest, std::shared_ptr<Layer>> opening_;
-  Mutex mutex_;  // leaf
+  SingleFlight<std::string, std::shared_ptr<Layer>> opening_;  // by layer and sources
+  SingleFlight<Digest, bool> publishing_;                      // local disk only
+  SingleFlight<Digest, std::shared_ptr<Layer>> assembling_;    // local disk only
+  Mutex mutex_;                                                // leaf
   std::map<Digest, std::weak_ptr<Layer>> open_ GUARDED_BY(mutex_);
 };
 

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/text.h"
 
 namespace lamina {
 namespace {
+
+constexpr size_t kMostRegistries = 256;
 
 // A repository component made of a file name: lower case, and '-' for what the grammar does not
 // allow.
@@ -63,6 +66,12 @@ Result<std::pair<std::string, std::string>> PlaceOf(const SourceRow& row,
                         parsed.tag_or_latest());
 }
 
+std::vector<LocalNameRow> RowsOf(const std::vector<LocalName>& names) {
+  std::vector<LocalNameRow> rows;
+  for (const LocalName& name : names) rows.push_back({0, name.repository, name.tag, name.digest});
+  return rows;
+}
+
 }  // namespace
 
 SourceSet::SourceSet(Store& store, RegistryOptions registry,
@@ -73,17 +82,16 @@ SourceSet::SourceSet(Store& store, RegistryOptions registry,
 
 Status SourceSet::Load() {
   ASSIGN_OR_RETURN(const std::vector<SourceRow> rows, store_.Sources());
+  ASSIGN_OR_RETURN(const std::vector<LocalNameRow> stored, store_.LocalNames());
   for (const SourceRow& row : rows) {
-    auto layout = OciLayout::Open(row.location);
-    if (!layout) {
-      LogWarning(
-          fmt::format("source oci:{} is left out: {}", row.location, layout.error().message));
-      continue;
-    }
-    const Source source{row, *std::move(layout)};
-    auto names = NamesOf(source);
-    if (!names) LogWarning(fmt::format("source oci:{}: {}", row.location, names.error().message));
-    Remember(source, names ? *names : std::vector<LocalName>());
+    const Source source{row, OciLayout::At(row.location), {}};
+    std::vector<LocalName> last;
+    for (const LocalNameRow& name : stored)
+      if (name.source_id == row.id)
+        last.push_back({name.repository, name.tag, name.digest, source.layout});
+    Remember(source, last);
+    if (auto names = CurrentNames(source); !names)
+      LogWarning(fmt::format("source oci:{} is away: {}", row.location, names.error().message));
   }
   return {};
 }
@@ -104,17 +112,31 @@ Result<std::vector<LocalName>> SourceSet::NamesOf(const Source& source) {
   return names;
 }
 
-void SourceSet::Remember(const Source& source, const std::vector<LocalName>& names) {
-  MutexLock lock(mutex_);
-  const auto same = [&](const Source& other) { return other.row.id == source.row.id; };
-  sources_.erase(std::remove_if(sources_.begin(), sources_.end(), same), sources_.end());
-  sources_.push_back(source);
-  for (auto& [repository, sources] : by_repository_)
-    sources.erase(std::remove_if(sources.begin(), sources.end(), same), sources.end());
-  std::erase_if(by_repository_, [](const auto& item) { return item.second.empty(); });
+Result<std::vector<LocalName>> SourceSet::CurrentNames(const Source& source) {
+  ASSIGN_OR_RETURN(std::vector<LocalName> names, NamesOf(source));
+  if (names == source.last_names) return names;
+  Remember(source, names);
+  if (Status kept = store_.ReplaceLocalNames(source.row.id, RowsOf(names)); !kept)
+    LogWarning(fmt::format("source oci:{}: {}", source.row.location, kept.error().message));
+  return names;
+}
+
+void SourceSet::Remember(Source source, const std::vector<LocalName>& names) {
+  source.last_names = names;
+  const auto added = std::make_shared<const Source>(std::move(source));
   std::set<std::string> repositories;
   for (const LocalName& name : names) repositories.insert(name.repository);
-  for (const std::string& repository : repositories) by_repository_[repository].push_back(source);
+  MutexLock lock(mutex_);
+  for (auto& [repository, sources] : by_repository_)
+    std::erase_if(sources, [&](const SourcePtr& other) { return other->row.id == added->row.id; });
+  std::erase_if(by_repository_, [](const auto& item) { return item.second.empty(); });
+  const auto later = [](const SourcePtr& a, const SourcePtr& b) {
+    return std::tie(a->row.added_ns, a->row.id) < std::tie(b->row.added_ns, b->row.id);
+  };
+  for (const std::string& repository : repositories) {
+    auto& sources = by_repository_[repository];
+    sources.insert(std::upper_bound(sources.begin(), sources.end(), added, later), added);
+  }
 }
 
 Result<std::vector<LocalName>> SourceSet::Add(const std::string& spec, const std::string& as_name,
@@ -137,30 +159,29 @@ Result<std::vector<LocalName>> SourceSet::Add(const std::string& spec, const std
   }
   if (!layout) return std::move(layout).error();
   row.location = (*layout)->path();
-  Source source{row, *std::move(layout)};
+  Source source{row, *std::move(layout), {}};
   ASSIGN_OR_RETURN(const std::vector<LocalName> names, NamesOf(source));
   if (names.empty() && !row.selected.empty())
     return Error{Code::kNotFound,
                  fmt::format("oci:{} has no image named {}", row.location, Quote(row.selected))};
   if (names.empty())
     return Error{Code::kNotFound, fmt::format("oci:{} holds no images", row.location)};
-  std::vector<LocalNameRow> rows;
-  for (const LocalName& name : names) rows.push_back({0, name.repository, name.tag, name.digest});
-  ASSIGN_OR_RETURN(source.row.id, store_.AddSource(row, rows));
+  ASSIGN_OR_RETURN(source.row.id, store_.AddSource(row, RowsOf(names)));
   Remember(source, names);
   return names;
 }
 
+std::vector<SourceSet::SourcePtr> SourceSet::SourcesNaming(const std::string& repository) const {
+  MutexLock lock(mutex_);
+  const auto at = by_repository_.find(repository);
+  if (at == by_repository_.end()) return {};
+  return {at->second.rbegin(), at->second.rend()};
+}
+
 std::vector<LocalName> SourceSet::LocalNamesOf(const std::string& repository) {
-  std::vector<Source> sources;
-  {
-    MutexLock lock(mutex_);
-    if (const auto at = by_repository_.find(repository); at != by_repository_.end())
-      sources = at->second;
-  }
   std::vector<LocalName> found;
-  for (auto source = sources.rbegin(); source != sources.rend(); ++source) {
-    auto names = NamesOf(*source);
+  for (const SourcePtr& source : SourcesNaming(repository)) {
+    auto names = CurrentNames(*source);
     if (!names) {
       LogWarning(fmt::format("source oci:{}: {}", source->row.location, names.error().message));
       continue;
@@ -176,6 +197,22 @@ std::vector<LocalName> SourceSet::LocalNamesOf(const std::string& repository) {
   return found;
 }
 
+Result<LocalName> SourceSet::Find(const std::string& repository, const std::string& tag) {
+  const auto wanted = [&](const LocalName& name) {
+    return name.repository == repository && name.tag == tag;
+  };
+  for (const SourcePtr& source : SourcesNaming(repository)) {
+    const auto names = CurrentNames(*source);
+    const std::vector<LocalName>& known = names ? *names : source->last_names;
+    const auto at = std::find_if(known.begin(), known.end(), wanted);
+    if (at == known.end()) continue;
+    if (names) return *at;
+    return Error{Code::kUnavailable, fmt::format("{}:{} is in a source that is away: {}",
+                                                 repository, tag, names.error().message)};
+  }
+  return Error{Code::kNotFound, fmt::format("{}:{} is in no local source", repository, tag)};
+}
+
 std::vector<std::string> SourceSet::LocalRepositories() const {
   MutexLock lock(mutex_);
   std::vector<std::string> names;
@@ -183,23 +220,27 @@ std::vector<std::string> SourceSet::LocalRepositories() const {
   return names;
 }
 
-std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::string& repository) {
+std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::string& repository,
+                                                                    const Digest& image) {
   std::vector<std::shared_ptr<RepositorySource>> found;
-  {
-    MutexLock lock(mutex_);
-    if (const auto at = by_repository_.find(repository); at != by_repository_.end())
-      for (auto source = at->second.rbegin(); source != at->second.rend(); ++source)
-        found.push_back(source->layout);
-  }
+  std::vector<std::shared_ptr<RepositorySource>> lacking;
+  for (const SourcePtr& source : SourcesNaming(repository))
+    (source->layout->MayHold(image) ? found : lacking).push_back(source->layout);
   const size_t slash = repository.find('/');
   const std::string host = repository.substr(0, slash);
   if (host != "localhost" && slash != std::string::npos)
     found.push_back(RegistryOf(host)->Repository(repository.substr(slash + 1)));
+  found.insert(found.end(), lacking.begin(), lacking.end());
   return found;
 }
 
 std::shared_ptr<Registry> SourceSet::RegistryOf(const std::string& host) {
   MutexLock lock(mutex_);
+  // Anybody may look up any host's name: those that never gave a byte are not kept for ever.
+  if (registries_.size() >= kMostRegistries && !registries_.contains(host))
+    std::erase_if(registries_, [](const auto& item) {
+      return item.second.use_count() == 1 && item.second->counters().blob_bytes == 0;
+    });
   std::shared_ptr<Registry>& registry = registries_[host];
   if (!registry) {
     RegistryOptions options = registry_options_;

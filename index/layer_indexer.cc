@@ -9,8 +9,7 @@ Result<std::shared_ptr<const LayerIndex>> IndexLayer(BlobSource& blob,
   auto file = LayerPass(blob, request).Run();
   if (!file.has_value()) return file.error().Within(request.name);
   ASSIGN_OR_RETURN(auto index, LayerIndex::Open(file->temporary_path(), request.blob_digest));
-  if (request.before_publish) request.before_publish(index);
-  RETURN_IF_ERROR(file->Commit());
+  RETURN_IF_ERROR(request.publish ? request.publish(index, *file) : file->Commit());
   return index;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/blob_source.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/result.h"
 #include "index/layer_index.h"
 
@@ -40,9 +41,10 @@ struct IndexRequest {
   uint64_t entry_limit = 10'000'000;
   // Told from one thread, a few times a second: compressed bytes done. May be absent.
   std::function<void(uint64_t)> progress = {};
-  // Called when all is verified, before the index gets its name: what belongs to it is committed
-  // here, so that whoever finds the index finds that too. May be absent.
-  std::function<void(const std::shared_ptr<const LayerIndex>&)> before_publish = {};
+  // Called when all is verified, to give the index its name by committing the file: what belongs to
+  // it is committed before, so that whoever finds the index finds that too. Where it is absent, the
+  // file is committed.
+  std::function<Status(const std::shared_ptr<const LayerIndex>&, AtomicFile&)> publish = {};
   // Set from outside to give up with kCancelled. May be absent.
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -308,14 +308,15 @@ TEST_F(LayerIndexerTest, EntriesWithoutDataDoNotStretchAChunk) {
   ExpectChunksFit(layer);
 }
 
-TEST_F(LayerIndexerTest, CallsBeforeTheIndexHasItsName) {
+TEST_F(LayerIndexerTest, TheCallerMayGiveTheIndexItsName) {
   const std::string blob = TarBuilder().File("a", "1").Finish();
   IndexRequest request = lab_.RequestFor(blob);
   uint64_t entries = 0;
   bool named = true;
-  request.before_publish = [&](const std::shared_ptr<const LayerIndex>& index) {
+  request.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
     entries = index->facts().entry_count;
     named = FileExists(request.output_path);
+    return file.Commit();
   };
   ASSERT_TRUE(lab_.Index(blob, request).has_value());
   EXPECT_EQ(entries, 2u);
