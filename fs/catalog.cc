@@ -62,9 +62,9 @@ Catalog::~Catalog() = default;
 Status Catalog::Load() {
   RETURN_IF_ERROR(sources_.Load());
   ASSIGN_OR_RETURN(const std::vector<std::string> stored, store_.Repositories());
+  const std::vector<std::string> local = sources_.LocalRepositories();
   MutexLock lock(mutex_);
   repositories_.insert(stored.begin(), stored.end());
-  const std::vector<std::string> local = sources_.LocalRepositories();
   repositories_.insert(local.begin(), local.end());
   return {};
 }

@@ -18,7 +18,7 @@ class Image;
 
 class OpenImages {
  public:
-  // As many layers as a quarter of the file descriptors that the process may have allows.
+  // As many layers as half of the file descriptors that the process may have allows.
   OpenImages();
   explicit OpenImages(size_t most_layers);
   ~OpenImages();
