@@ -19,6 +19,7 @@ class CacheSink : public FlatSink {
  public:
   explicit CacheSink(CacheWriter& writer) : writer_(writer) {}
   void Write(uint64_t flat_offset, ByteSpan bytes) override { writer_.Write(flat_offset, bytes); }
+  bool GiveBack() override { return writer_.GiveBack(); }
 
  private:
   CacheWriter& writer_;

@@ -3,13 +3,16 @@
 
 #include "index/layer_indexer.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <thread>
 
 #include "base/file.h"
 #include "index/chunk_reader.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/tar_builder.h"
 #include "tests/unit/index/codec_tools.h"
 #include "tests/unit/index/index_tools.h"
@@ -321,6 +324,75 @@ TEST_F(LayerIndexerTest, CallsBeforeTheIndexHasItsName) {
   EXPECT_EQ(entries, 2u);
   EXPECT_FALSE(named);
   EXPECT_TRUE(FileExists(request.output_path));
+}
+
+// Takes a whole disk at its first byte, and gives it back piece by piece.
+class GreedySink : public FlatSink {
+ public:
+  explicit GreedySink(std::string folder) : folder_(std::move(folder)) {}
+  void Write(uint64_t, ByteSpan) override {
+    if (!files_.empty()) return;
+    const std::vector<uint8_t> piece(256 << 10, 1);
+    Status written;
+    while (written) {
+      files_.push_back(folder_ + "/taken" + std::to_string(files_.size()));
+      const auto file = OpenFile(files_.back(), O_WRONLY | O_CREAT);
+      written = file ? WriteExactly(file->get(), piece, files_.back()) : Status(file.error());
+    }
+  }
+  bool GiveBack() override {
+    if (given_ == files_.size()) return false;
+    ::unlink(files_[given_++].c_str());
+    return true;
+  }
+  size_t given() const { return given_; }
+  size_t taken() const { return files_.size(); }
+
+ private:
+  const std::string folder_;
+  std::vector<std::string> files_;
+  size_t given_ = 0;
+};
+
+// A layer with one file of data and so many folders behind it.
+std::string LayerOfFolders(int count) {
+  TarBuilder tar;
+  tar.File("a", "data");
+  for (int i = 0; i < count; ++i) tar.Folder("folder" + std::to_string(i));
+  return tar.Finish();
+}
+
+// Needs root, as the tests of mounts do.
+TEST_F(LayerIndexerTest, AFullDiskIsAskedBackFromTheSink) {
+  const auto disk = SmallDisk::Create(8 << 20);
+  ASSERT_TRUE(disk.has_value()) << disk.error().message;
+  const std::string blob = LayerOfFolders(20'000);
+  GreedySink sink(disk->path());
+  sink.Write(0, {});
+  IndexRequest request = lab_.RequestFor(blob);
+  request.output_path = disk->path() + "/index";
+  request.sink = &sink;
+  MemoryBlob source(blob);
+  const auto index = IndexLayer(source, request);
+  ASSERT_TRUE(index.has_value()) << index.error().message;
+  EXPECT_EQ((*index)->facts().entry_count, 20'002u);
+  EXPECT_GT(sink.given(), 4u);
+  EXPECT_LT(sink.given(), sink.taken());
+}
+
+TEST_F(LayerIndexerTest, AFullDiskThatCannotBeGivenBackIsTheReason) {
+  const auto disk = SmallDisk::Create(1 << 20);
+  ASSERT_TRUE(disk.has_value()) << disk.error().message;
+  const std::string blob = LayerOfFolders(20'000);
+  GreedySink sink(disk->path());
+  IndexRequest request = lab_.RequestFor(blob);
+  request.output_path = disk->path() + "/index";
+  request.sink = &sink;
+  MemoryBlob source(blob);
+  const auto index = IndexLayer(source, request);
+  ASSERT_FALSE(index.has_value());
+  EXPECT_EQ(index.error().code, Code::kNoSpace) << index.error().message;
+  EXPECT_EQ(sink.given(), sink.taken());
 }
 
 TEST_F(LayerIndexerTest, LongRunsOfZerosCostOneRecord) {
