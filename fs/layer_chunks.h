@@ -13,11 +13,13 @@
 
 namespace lamina {
 
+struct DecodeResources;
 struct LayerCounters;
 
 class LayerChunks : public ChunkOwner {
  public:
-  LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters);
+  LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters,
+              std::shared_ptr<DecodeResources> decoding);
 
   // One more place that holds the blob; the first are asked first. The same origin counts once.
   void AddSource(const std::shared_ptr<RepositorySource>& source, const Descriptor& descriptor);
@@ -41,6 +43,7 @@ class LayerChunks : public ChunkOwner {
 
   const std::shared_ptr<const LayerIndex> index_;
   const std::shared_ptr<LayerCounters> counters_;
+  const std::shared_ptr<DecodeResources> decoding_;
   Mutex mutex_;  // leaf
   std::vector<Place> places_ GUARDED_BY(mutex_);
   std::weak_ptr<LayerCache> cache_ GUARDED_BY(mutex_);

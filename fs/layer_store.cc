@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fs/layer_chunks.h"
+#include "index/chunk_reader.h"
 #include "index/compression.h"
 #include "index/layer_indexer.h"
 
@@ -42,7 +43,8 @@ Status CheckResumable(const LayerIndex& index) {
 LayerStore::LayerStore(StorePaths paths)
     : paths_(std::move(paths)),
       cache_counters_(std::make_shared<CacheCounters>()),
-      counters_(std::make_shared<LayerCounters>()) {}
+      counters_(std::make_shared<LayerCounters>()),
+      decoding_(std::make_shared<DecodeResources>()) {}
 
 LayerStore::~LayerStore() = default;
 
@@ -113,7 +115,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
                     .cancel = &cancelled_};
   if (writer)
     pass.before_publish = [&](const std::shared_ptr<const LayerIndex>& index) {
-      const LayerChunks owner(index, counters_);
+      const LayerChunks owner(index, counters_, decoding_);
       if (Status kept = (*writer)->Commit(owner); !kept)
         LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
     };
@@ -132,7 +134,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
 
 Result<std::shared_ptr<Layer>> LayerStore::Assemble(const LayerRequest& request,
                                                     std::shared_ptr<const LayerIndex> index) {
-  auto chunks = std::make_shared<LayerChunks>(index, counters_);
+  auto chunks = std::make_shared<LayerChunks>(index, counters_, decoding_);
   chunks->AddSource(request.source, request.descriptor);
   ASSIGN_OR_RETURN(auto cache, LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest,
                                                 chunks, cache_counters_));

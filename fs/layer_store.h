@@ -30,6 +30,7 @@
 namespace lamina {
 
 class LayerChunks;
+struct DecodeResources;
 
 class Layer {
  public:
@@ -100,6 +101,7 @@ class LayerStore {
   std::atomic<bool> cancelled_{false};
   const std::shared_ptr<CacheCounters> cache_counters_;
   const std::shared_ptr<LayerCounters> counters_;
+  const std::shared_ptr<DecodeResources> decoding_;
   SingleFlight<Digest, std::shared_ptr<Layer>> opening_;
   Mutex mutex_;  // leaf
   std::map<Digest, std::weak_ptr<Layer>> open_ GUARDED_BY(mutex_);
