@@ -23,6 +23,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr size_t kMiB = 1 << 20;
 
@@ -324,6 +325,69 @@ TEST_F(LayerIndexerTest, CallsBeforeTheIndexHasItsName) {
   EXPECT_EQ(entries, 2u);
   EXPECT_FALSE(named);
   EXPECT_TRUE(FileExists(request.output_path));
+}
+
+// A blob of any size, whose first bytes are `head` and all others the letter x.
+class LongBlob : public BlobSource {
+ public:
+  LongBlob(std::string head, uint64_t size) : head_(std::move(head)), size_(size) {}
+  uint64_t size() const override { return size_; }
+  Status ReadAt(uint64_t, MutableByteSpan, const Deadline&) override {
+    return Error{Code::kInternal, "not read"};
+  }
+  Status Stream(uint64_t, const ByteSink& sink) override {
+    std::string piece = head_;
+    while (streamed < size_) {
+      piece.resize(std::min<uint64_t>(kMiB, size_ - streamed), 'x');
+      streamed += piece.size();
+      RETURN_IF_ERROR(sink(AsBytes(piece)));
+      piece.clear();
+    }
+    return {};
+  }
+  std::string origin() const override { return "memory"; }
+
+  uint64_t streamed = 0;
+
+ private:
+  const std::string head_;
+  const uint64_t size_;
+};
+
+TEST_F(LayerIndexerTest, BlobsAboveTheLimitAreNotRead) {
+  LongBlob blob("", (uint64_t{1} << 40) + 1);
+  IndexRequest request = lab_.RequestFor("");
+  request.blob_size = blob.size();
+  const auto index = IndexLayer(blob, request);
+  ASSERT_FALSE(index.has_value());
+  EXPECT_EQ(index.error().code, Code::kLimit);
+  EXPECT_EQ(index.error().message,
+            "layer 0: its blob has 1099511627777 bytes, the limit is 1099511627776");
+  EXPECT_EQ(blob.streamed, 0u);
+}
+
+TEST_F(LayerIndexerTest, MuchOfABadBlobIsNotReadInVain) {
+  // Fails in the decoder, and in the parser.
+  for (const char* head : {"\x1f\x8bno gzip", "no tar"}) {
+    LongBlob blob(head, uint64_t{2} << 30);
+    IndexRequest request = lab_.RequestFor("");
+    request.blob_size = blob.size();
+    const auto index = IndexLayer(blob, request);
+    ASSERT_FALSE(index.has_value());
+    EXPECT_THAT(index.error().message, Not(HasSubstr("not the one of the manifest")));
+    EXPECT_LE(blob.streamed, 64 * kMiB);
+  }
+}
+
+TEST_F(LayerIndexerTest, ABadBlobIsReadToItsEndToKnowWhetherItIsTheOne) {
+  LongBlob blob("\x1f\x8bno gzip", 64 * kMiB);
+  IndexRequest request = lab_.RequestFor("");
+  request.blob_size = blob.size();
+  const auto index = IndexLayer(blob, request);
+  ASSERT_FALSE(index.has_value());
+  EXPECT_EQ(index.error().code, Code::kCorrupt);
+  EXPECT_THAT(index.error().message, HasSubstr("not the one of the manifest"));
+  EXPECT_EQ(blob.streamed, 64 * kMiB);
 }
 
 // Takes a whole disk at its first byte, and gives it back piece by piece.
