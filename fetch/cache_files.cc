@@ -9,6 +9,7 @@
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "fetch/disk_room.h"
 #include "fetch/sparse_file.h"
 
 namespace lamina {
@@ -61,6 +62,7 @@ Status CacheFiles::Load(uint64_t flat_offset, MutableByteSpan out) const {
 }
 
 Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+  RETURN_IF_ERROR(CheckDiskRoom(data_.get(), bytes.size(), paths_.data));
   const bool stale = MayHoldData(data_.get(), extent.flat_offset, extent.flat_length);
   Status kept = stale ? WriteOver(data_.get(), bytes, extent.flat_offset, paths_.data)
                       : WriteIntoHole(data_.get(), bytes, extent.flat_offset, paths_.data);

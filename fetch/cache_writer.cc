@@ -3,24 +3,29 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <optional>
 
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fetch/cache_files.h"
 #include "fetch/chunk_cache.h"
+#include "fetch/disk_room.h"
 #include "fetch/sparse_file.h"
 
 namespace lamina {
 namespace {
 
-// Given back at the end of a full disk, so that there is room for the map and the index.
-constexpr uint64_t kGivenBackWhenFull = 256u << 10;
+// So much is written between two looks at the room on the disk.
+constexpr uint64_t kLookEvery = 4u << 20;
+// Given back where the disk does not tell its size.
+constexpr uint64_t kUsualReserve = 64u << 20;
 
 struct NewFile {
   UniqueFd fd;
@@ -59,17 +64,62 @@ struct CacheWriter::Impl {
   uint64_t end = 0;    // flat offset up to which everything is in the file; gaps are zeros
   bool ended = false;  // the disk was full: nothing more is kept
 
+  uint64_t unlooked = 0;  // bytes written since the last look at the disk
+
+  Status Append(uint64_t flat_offset, ByteSpan bytes);
   void StopKeeping(const Error& error);
+  void FreeReserve();
+  uint64_t WantedRoom() const;
+  uint64_t DiskBytes() const;
   // One byte a chunk, as ChunkMap has it; `kept_end` becomes the end of the last chunk that is
   // there.
   std::string PresentChunks(const ChunkOwner& owner, uint64_t* kept_end) const;
   Status SizeFile(uint64_t kept_end, uint64_t flat_size) const;
 };
 
+Status CacheWriter::Impl::Append(uint64_t flat_offset, ByteSpan bytes) {
+  if (flat_offset < end) return Error{Code::kInternal, "bytes came out of order"};
+  end = flat_offset;
+  RETURN_IF_ERROR(WriteIntoHole(file.fd.get(), bytes, flat_offset, paths.data));
+  end += bytes.size();
+  unlooked += bytes.size();
+  if (unlooked < kLookEvery) return {};
+  unlooked = 0;
+  return CheckDiskRoom(file.fd.get(), 0, paths.data);
+}
+
 void CacheWriter::Impl::StopKeeping(const Error& error) {
   ended = true;
-  end -= std::min(end, kGivenBackWhenFull);
   LogWarning("the rest of the layer is not kept while it is indexed: " + error.message);
+}
+
+// Frees what the disk's reserve lacks, at once: the index of this layer is written before Commit().
+// Half a write that failed goes too.
+void CacheWriter::Impl::FreeReserve() {
+  const uint64_t wanted = WantedRoom();
+  uint64_t step = wanted;
+  uint64_t freed = 0;
+  do {
+    const uint64_t before = DiskBytes();
+    end -= std::min(end, step);
+    if (::ftruncate(file.fd.get(), static_cast<off_t>(end)) != 0)
+      LogWarning(ErrnoError(errno, "cannot cut " + paths.data).message);
+    const uint64_t after = DiskBytes();
+    if (after >= before) step *= 2;  // a hole, which may be as long as the file
+    freed += before - std::min(before, after);
+  } while (end > 0 && freed < wanted);
+}
+
+// Never 0: a disk that is full although its reserve seems to be free has a quota.
+uint64_t CacheWriter::Impl::WantedRoom() const {
+  const std::optional<DiskRoom> room = MeasureDisk(file.fd.get());
+  if (!room) return kUsualReserve;
+  return std::max(room->Missing() > 0 ? room->Missing() : room->Reserve(), kHoleBlock);
+}
+
+uint64_t CacheWriter::Impl::DiskBytes() const {
+  struct stat st {};
+  return ::fstat(file.fd.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
 }
 
 std::string CacheWriter::Impl::PresentChunks(const ChunkOwner& owner, uint64_t* kept_end) const {
@@ -106,20 +156,23 @@ Result<std::unique_ptr<CacheWriter>> CacheWriter::Create(const std::string& fold
                                                          const Digest& layer) {
   CachePaths paths(folder, layer);
   ASSIGN_OR_RETURN(NewFile file, MakeNewFile(paths));
-  return std::unique_ptr<CacheWriter>(
-      new CacheWriter(std::make_unique<Impl>(Impl{std::move(paths), std::move(file)})));
+  return std::unique_ptr<CacheWriter>(new CacheWriter(
+      std::make_unique<Impl>(Impl{.paths = std::move(paths), .file = std::move(file)})));
 }
 
 void CacheWriter::Write(uint64_t flat_offset, ByteSpan bytes) {
   if (impl_->ended) return;
-  if (flat_offset < impl_->end) {
-    impl_->StopKeeping(Error{Code::kInternal, "bytes came out of order"});
-    return;
-  }
-  impl_->end = flat_offset;
-  const Status written = WriteIntoHole(impl_->file.fd.get(), bytes, flat_offset, impl_->paths.data);
-  if (!written) return impl_->StopKeeping(written.error());
-  impl_->end += bytes.size();
+  const Status written = impl_->Append(flat_offset, bytes);
+  if (written) return;
+  impl_->StopKeeping(written.error());
+  impl_->FreeReserve();
+}
+
+bool CacheWriter::GiveBack() {
+  if (impl_->end == 0) return false;
+  if (!impl_->ended) impl_->StopKeeping({Code::kNoSpace, "others need the disk"});
+  impl_->FreeReserve();
+  return true;
 }
 
 Status CacheWriter::Commit(const ChunkOwner& owner) {

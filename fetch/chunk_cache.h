@@ -56,7 +56,8 @@ struct CacheCounters {
 
 // Fills a layer's cache file while the layer is indexed, before its chunk table is known. Nothing
 // counts as present until Commit(). One thread. Runs of zero blocks are not written. A full disk
-// ends the keeping, not the work.
+// ends the keeping, not the work: the disk's reserve (see DiskRoom) is left to others, or given
+// back as soon as it is found to be taken.
 class CacheWriter {
  public:
   static Result<std::unique_ptr<CacheWriter>> Create(const std::string& folder,
@@ -64,6 +65,9 @@ class CacheWriter {
   ~CacheWriter();  // without Commit(): removes the file
   // `flat_offset` grows; both are multiples of 4096.
   void Write(uint64_t flat_offset, ByteSpan bytes);
+  // Frees some of what was written, the last bytes first, and keeps nothing more. False where there
+  // is nothing left to free.
+  bool GiveBack();
   // The pass has verified everything: the chunks that were wholly written are present from now on,
   // to be seen by a LayerCache that is opened after this. An error means that nothing was kept; the
   // layer works all the same.

@@ -13,18 +13,21 @@ constexpr uint64_t kPageBytes = 4u << 20;
 constexpr size_t kMostPages = 1000;
 constexpr size_t kMostNames = 1'000'000;
 
-// The path and query of the next page, or empty.
-Result<std::string> NextTarget(const RegistrySession& session, const std::string& target,
-                               const HttpHeaders& headers) {
+// The path and query of the next page, or empty. `from` is where this page came from, which a
+// relative link belongs to: after a redirect that is not the place that was asked.
+Result<std::string> NextTarget(const Url& base, const Url& from, const HttpHeaders& headers) {
   for (const std::string_view value : headers.FindAll("link")) {
     const std::optional<std::string> link = ParseNextLink(value);
     if (!link) continue;
-    ASSIGN_OR_RETURN(const Url page, session.base().Resolve(target));
-    ASSIGN_OR_RETURN(const Url next, page.Resolve(*link));
-    if (!next.SameOrigin(session.base()))
+    ASSIGN_OR_RETURN(const Url next, from.Resolve(*link));
+    if (!next.SameOrigin(base))
       return Error{Code::kInvalid, "its next page is on another server, " + next.Origin()};
     const size_t path = next.text().find('/', next.text().find("://") + 3);
-    return path == std::string::npos ? std::string("/") : next.text().substr(path);
+    std::string target = path == std::string::npos ? "/" : next.text().substr(path);
+    // On its own such a path would name a host.
+    if (target.starts_with("//"))
+      return Error{Code::kInvalid, "the path of its next page begins with //"};
+    return target;
   }
   return std::string();
 }
@@ -46,7 +49,7 @@ Result<std::vector<std::string>> FetchList(RegistrySession& session, RegistryReq
     Result<std::vector<std::string>> page = parse(receiver.body());
     if (!page) return session.Failure(page.error().code, request.what, page.error().message);
     names.insert(names.end(), page->begin(), page->end());
-    Result<std::string> next = NextTarget(session, request.target, answer.headers);
+    Result<std::string> next = NextTarget(session.base(), *answer.url, answer.headers);
     if (!next) return session.Failure(next.error().code, request.what, next.error().message);
     request.target = std::move(*next);
   }

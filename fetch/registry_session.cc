@@ -126,6 +126,10 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
   *refused_elsewhere = false;
   Result<Url> start = base_.Resolve(request.target);
   if (!start) return Refuse(request, start.error());
+  // What the first hop is sent belongs to the registry, so nothing that a target says leads
+  // elsewhere.
+  if (!start->SameOrigin(base_))
+    return Refuse(request, {Code::kInvalid, "it is on another server, " + start->Origin()});
   Result<RegistryAuth::Grant> grant = auth_.Current(request.scope, deadline);
   if (!grant) return Refuse(request, grant.error());
   Walk walk{.url = *start};
@@ -188,6 +192,7 @@ RegistryAnswer RegistrySession::Judge(const RegistryRequest& request, const Url&
                                       HttpOutcome outcome, const std::string& authorization) const {
   RegistryAnswer answer;
   answer.status = outcome.response.status;
+  answer.url = url;
   if (outcome.end != HttpOutcome::End::kAnswered) {
     const bool receivers = outcome.end == HttpOutcome::End::kReceiver;
     answer.end = outcome.end == HttpOutcome::End::kBroken ? End::kAgain : End::kFailed;

@@ -55,8 +55,9 @@ struct RegistryAnswer {
   End end = End::kFailed;
   Error error;  // unless kDone; names host, what and reason
   std::optional<std::chrono::milliseconds> retry_after;
-  int status = 0;       // of the answer; 0 where none came
-  HttpHeaders headers;  // of a 2xx answer
+  int status = 0;          // of the answer; 0 where none came
+  std::optional<Url> url;  // where it came from, after redirects; there unless no request was sent
+  HttpHeaders headers;     // of a 2xx answer
 };
 
 class RegistrySession {

@@ -25,8 +25,9 @@ Deadline Share(const Deadline& deadline, size_t places) {
 }  // namespace
 
 LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index,
-                         std::shared_ptr<LayerCounters> counters)
-    : index_(std::move(index)), counters_(std::move(counters)) {}
+                         std::shared_ptr<LayerCounters> counters,
+                         std::shared_ptr<DecodeResources> decoding)
+    : index_(std::move(index)), counters_(std::move(counters)), decoding_(std::move(decoding)) {}
 
 void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
                              const Descriptor& descriptor) {
@@ -114,7 +115,7 @@ Status LayerChunks::ProduceFrom(const Place& place, uint64_t chunk, MutableByteS
     if (cache) cache->Offer(other, bytes);
   };
   ++counters_->chunk_fetches;
-  Status done = DecodeChunk(*index_, chunk, *blob, out, deadline, passing);
+  Status done = DecodeChunk(*index_, chunk, *blob, out, deadline, passing, decoding_.get());
   if (!done)
     return done.error().Within(
         fmt::format("layer {} from {}", index_->facts().blob_digest.ToString(), blob->origin()));

@@ -15,11 +15,13 @@
 
 namespace lamina {
 
+struct DecodeResources;
 struct LayerCounters;
 
 class LayerChunks : public ChunkOwner {
  public:
-  LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters);
+  LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters,
+              std::shared_ptr<DecodeResources> decoding);
 
   // More places that hold the blob, nearest first. The same origin counts once.
   void AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
@@ -48,6 +50,7 @@ class LayerChunks : public ChunkOwner {
 
   const std::shared_ptr<const LayerIndex> index_;
   const std::shared_ptr<LayerCounters> counters_;
+  const std::shared_ptr<DecodeResources> decoding_;
   Mutex mutex_;  // leaf
   std::vector<Place> places_ GUARDED_BY(mutex_);
   std::weak_ptr<LayerCache> cache_ GUARDED_BY(mutex_);

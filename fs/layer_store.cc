@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fs/layer_chunks.h"
+#include "index/chunk_reader.h"
 #include "index/compression.h"
 #include "index/layer_indexer.h"
 
@@ -19,6 +20,7 @@ class CacheSink : public FlatSink {
  public:
   explicit CacheSink(CacheWriter& writer) : writer_(writer) {}
   void Write(uint64_t flat_offset, ByteSpan bytes) override { writer_.Write(flat_offset, bytes); }
+  bool GiveBack() override { return writer_.GiveBack(); }
 
  private:
   CacheWriter& writer_;
@@ -77,7 +79,8 @@ std::string FlightKey(const LayerRequest& request) {
 LayerStore::LayerStore(StorePaths paths)
     : paths_(std::move(paths)),
       cache_counters_(std::make_shared<CacheCounters>()),
-      counters_(std::make_shared<LayerCounters>()) {}
+      counters_(std::make_shared<LayerCounters>()),
+      decoding_(std::make_shared<DecodeResources>()) {}
 
 LayerStore::~LayerStore() = default;
 
@@ -194,7 +197,7 @@ Status LayerStore::Publish(const LayerRequest& request,
   const auto publish = [&]() -> Result<bool> {
     if (FileExists(paths_.Index(request.descriptor.digest))) return true;
     if (writer != nullptr) {
-      const LayerChunks owner(index, counters_);
+      const LayerChunks owner(index, counters_, decoding_);
       if (Status kept = writer->Commit(owner); !kept)
         LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
     }
@@ -211,7 +214,7 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
   auto assembled =
       assembling_.Do(request.descriptor.digest, [&]() -> Result<std::shared_ptr<Layer>> {
         if (auto layer = Opened(request)) return layer;
-        auto chunks = std::make_shared<LayerChunks>(index, counters_);
+        auto chunks = std::make_shared<LayerChunks>(index, counters_, decoding_);
         chunks->AddSources(request.sources, request.descriptor);
         ASSIGN_OR_RETURN(auto cache,
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,

@@ -32,6 +32,7 @@ namespace lamina {
 
 class AtomicFile;
 class LayerChunks;
+struct DecodeResources;
 
 class Layer {
  public:
@@ -108,6 +109,7 @@ class LayerStore {
   std::atomic<bool> cancelled_{false};
   const std::shared_ptr<CacheCounters> cache_counters_;
   const std::shared_ptr<LayerCounters> counters_;
+  const std::shared_ptr<DecodeResources> decoding_;
   SingleFlight<std::string, std::shared_ptr<Layer>> opening_;  // by layer and sources
   SingleFlight<Digest, bool> publishing_;                      // local disk only
   SingleFlight<Digest, std::shared_ptr<Layer>> assembling_;    // local disk only

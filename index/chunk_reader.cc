@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -49,39 +51,72 @@ uint64_t FirstOfCheckpoint(const LayerIndex& index, uint64_t number, uint32_t ch
   return first;
 }
 
-// Decodes the chunks [first, number) on the way to `number` and offers those that are whole and
+// A chunk on its way from the blob.
+struct ChunkWork {
+  const LayerIndex& index;
+  uint64_t number;
+  const ChunkRecord& chunk;
+  BlobSource& blob;
+  MutableByteSpan out;
+  const Deadline& deadline;
+  const PassingChunk& passing;
+  DecodeResources* shared;  // null: nothing is paused
+};
+
+// Decodes what lies before the chunk and is still ahead of the reader, and offers what is whole and
 // right.
-Status OfferPassing(const LayerIndex& index, uint64_t first, uint64_t number, RawReader& reader,
-                    const PassingChunk& passing) {
+Status OfferPassing(const ChunkWork& work, RawReader& reader) {
   std::vector<uint8_t> bytes;
-  for (uint64_t at = first; at < number; ++at) {
-    ASSIGN_OR_RETURN(const ChunkRecord chunk, index.Chunk(at));
+  const uint64_t first = FirstOfCheckpoint(work.index, work.number, work.chunk.checkpoint);
+  for (uint64_t at = first; at < work.number; ++at) {
+    ASSIGN_OR_RETURN(const ChunkRecord chunk, work.index.Chunk(at));
     if (chunk.zero || chunk.flat_length > kMaxChunkFlat) continue;
+    if (chunk.raw_begin < reader.raw_position()) continue;
+    if (work.deadline.passed())
+      return Error{Code::kTimeout, fmt::format("decoding came to chunk {} in time", at)};
     bytes.resize(chunk.flat_length);
-    RETURN_IF_ERROR(PlacePayload(index, chunk, reader, bytes));
-    if (VerifyChunk(index, at, bytes)) passing(at, bytes);
+    RETURN_IF_ERROR(PlacePayload(work.index, chunk, reader, bytes));
+    if (VerifyChunk(work.index, at, bytes)) work.passing(at, bytes);
   }
   return {};
 }
 
-Status Decode(const LayerIndex& index, uint64_t number, const ChunkRecord& chunk, BlobSource& blob,
-              MutableByteSpan out, const Deadline& deadline, const PassingChunk& passing) {
-  ASSIGN_OR_RETURN(const CheckpointView checkpoint, index.CheckpointAt(chunk.checkpoint));
-  ASSIGN_OR_RETURN(RawReader reader,
-                   RawReader::Open(index.facts().compression, checkpoint, chunk.blob_end,
-                                   chunk.raw_end, blob, deadline));
-  if (passing) {
-    const uint64_t first = FirstOfCheckpoint(index, number, chunk.checkpoint);
-    RETURN_IF_ERROR(OfferPassing(index, first, number, reader, passing));
+// Only zstd: other streams are entered right before each chunk.
+bool MayPause(const ChunkWork& work) {
+  return work.shared != nullptr && work.index.facts().compression == Compression::kZstd;
+}
+
+Result<RawReader> OpenReader(const ChunkWork& work) {
+  const ChunkRecord& chunk = work.chunk;
+  if (MayPause(work)) {
+    std::optional<RawReader> paused =
+        work.shared->paused.Take(work.index.facts().blob_digest, chunk.checkpoint, chunk.raw_begin);
+    if (paused) {
+      paused->Resume(chunk.blob_end, chunk.raw_end, work.blob, work.deadline);
+      return *std::move(paused);
+    }
   }
-  RETURN_IF_ERROR(PlacePayload(index, chunk, reader, out));
-  return VerifyChunk(index, number, out);
+  ASSIGN_OR_RETURN(const CheckpointView checkpoint, work.index.CheckpointAt(chunk.checkpoint));
+  return RawReader::Open(work.index.facts().compression, checkpoint, chunk.blob_end, chunk.raw_end,
+                         work.blob, work.deadline);
+}
+
+Status Decode(const ChunkWork& work) {
+  ASSIGN_OR_RETURN(RawReader reader, OpenReader(work));
+  Status done;
+  if (work.passing) done = OfferPassing(work, reader);
+  if (done) done = PlacePayload(work.index, work.chunk, reader, work.out);
+  if (done) return VerifyChunk(work.index, work.number, work.out);
+  if (MayPause(work) && reader.usable() && done.error().code == Code::kTimeout)
+    work.shared->paused.Put(work.index.facts().blob_digest, work.chunk.checkpoint,
+                            std::move(reader));
+  return done;
 }
 
 }  // namespace
 
 Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, MutableByteSpan out,
-                   const Deadline& deadline, const PassingChunk& passing) {
+                   const Deadline& deadline, const PassingChunk& passing, DecodeResources* shared) {
   ASSIGN_OR_RETURN(const ChunkRecord chunk, index.Chunk(number));
   if (out.size() != chunk.flat_length) {
     return Error{Code::kInternal, fmt::format("chunk {} has {} bytes, the buffer {}", number,
@@ -91,7 +126,8 @@ Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, M
     std::fill(out.begin(), out.end(), uint8_t{0});
     return {};
   }
-  if (Status status = Decode(index, number, chunk, blob, out, deadline, passing); !status) {
+  const ChunkWork work{index, number, chunk, blob, out, deadline, passing, shared};
+  if (Status status = Decode(work); !status) {
     return status.error().Within(
         fmt::format("chunk {} of layer {}", number, index.facts().blob_digest.ToString()));
   }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "index/layer_index.h"
+#include "index/paused_readers.h"
 
 namespace lamina {
 
@@ -16,11 +17,18 @@ namespace lamina {
 // checkpoint), verified.
 using PassingChunk = std::function<void(uint64_t chunk, ByteSpan flat_bytes)>;
 
+// What the reads of a process share.
+struct DecodeResources {
+  PausedReaders paused;
+};
+
 // Fills `out` (flat_length bytes of chunk `number`) and verifies it: kCorrupt where the digest
 // differs. Fetches only [checkpoint, blob_end) in one ReadAt where that is at most 8 MiB, else in
-// steps.
+// steps. kTimeout when the deadline passes on the way to the chunk; a zstd decoder is then left in
+// `shared`, and the next call goes on from there. `shared` may be null.
 Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, MutableByteSpan out,
-                   const Deadline& deadline, const PassingChunk& passing = {});
+                   const Deadline& deadline, const PassingChunk& passing = {},
+                   DecodeResources* shared = nullptr);
 
 // kCorrupt unless the flat bytes have the chunk's digest (all zeros for a zero chunk).
 Status VerifyChunk(const LayerIndex& index, uint64_t number, ByteSpan flat_bytes);

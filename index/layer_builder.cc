@@ -7,7 +7,8 @@
 namespace lamina {
 
 LayerBuilder::LayerBuilder(const IndexRequest& request)
-    : writer_(request.output_path),
+    : writer_(request.output_path,
+              [sink = request.sink] { return sink != nullptr && sink->GiveBack(); }),
       tree_(writer_, request.entry_limit, [this](std::string text) { OnWarning(std::move(text)); }),
       chunker_(writer_, request.sink),
       layout_(writer_, chunker_) {}

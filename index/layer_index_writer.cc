@@ -19,8 +19,9 @@ std::string FolderOf(const std::string& path) {
 }
 
 template <size_t... I>
-std::array<Spool, sizeof...(I)> MakeSpools(const std::string& folder, std::index_sequence<I...>) {
-  return {((void)I, Spool(folder))...};
+std::array<Spool, sizeof...(I)> MakeSpools(const std::string& folder, const MakeRoom& make_room,
+                                           std::index_sequence<I...>) {
+  return {((void)I, Spool(folder, make_room))...};
 }
 
 template <typename Record>
@@ -59,9 +60,11 @@ class BodyWriter {
 
 }  // namespace
 
-LayerIndexWriter::LayerIndexWriter(std::string path)
+LayerIndexWriter::LayerIndexWriter(std::string path, MakeRoom make_room)
     : path_(std::move(path)),
-      sections_(MakeSpools(FolderOf(path_), std::make_index_sequence<format::kSectionCount>())) {}
+      make_room_(std::move(make_room)),
+      sections_(MakeSpools(FolderOf(path_), make_room_,
+                           std::make_index_sequence<format::kSectionCount>())) {}
 
 Result<uint32_t> LayerIndexWriter::NumberOf(format::Section section) const {
   const uint64_t count = sections_[section].size() / format::kRecordBytes[section];
@@ -166,7 +169,12 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t na
 Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_view names,
                                            const std::vector<std::string>& warnings) {
   RETURN_IF_ERROR(AddWarnings(warnings));
-  format::Header header = MakeHeader(facts, names.size());
+  const format::Header header = MakeHeader(facts, names.size());
+  return WithRoom(make_room_, [&] { return WriteFile(header, names); });
+}
+
+Result<AtomicFile> LayerIndexWriter::WriteFile(format::Header header,
+                                               std::string_view names) const {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path_));
   BodyWriter body(file.fd(), path_);
   for (size_t i = 0; i < format::kSectionCount; ++i) {

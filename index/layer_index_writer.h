@@ -28,8 +28,8 @@ struct StringPlace {
 
 class LayerIndexWriter {
  public:
-  // `path` is the final name of the index file.
-  explicit LayerIndexWriter(std::string path);
+  // `path` is the final name of the index file. `make_room` is asked where the disk is full.
+  explicit LayerIndexWriter(std::string path, MakeRoom make_room = {});
 
   // The number of the record; records are numbered from 0 in the order in which they are added.
   Result<uint32_t> AddExtent(const FileExtent& extent);
@@ -52,10 +52,12 @@ class LayerIndexWriter {
 
  private:
   Result<uint32_t> NumberOf(index_format::Section section) const;
+  Result<AtomicFile> WriteFile(index_format::Header header, std::string_view names) const;
   Status AddWarnings(const std::vector<std::string>& warnings);
   index_format::Header MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const;
 
   std::string path_;
+  MakeRoom make_room_;
   std::array<Spool, index_format::kSectionCount>
       sections_;  // kNames stays empty: it is in memory already
 };

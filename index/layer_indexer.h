@@ -23,11 +23,13 @@ namespace lamina {
 // Takes the decoded bytes of the flat address space as they pass by (the cache). `flat_offset` is a
 // multiple of 4096 and grows; gaps are zeros. Bytes are a whole number of 4096-byte blocks. Nothing
 // is verified yet: the writer commits only after IndexLayer has succeeded. It has no errors: a full
-// disk keeps nothing more.
+// disk keeps nothing more. Calls come one at a time.
 class FlatSink {
  public:
   virtual ~FlatSink() = default;
   virtual void Write(uint64_t flat_offset, ByteSpan bytes) = 0;
+  // The index finds the disk full: frees some of what was written. False where it has nothing left.
+  virtual bool GiveBack() { return false; }
 };
 
 struct IndexRequest {

@@ -14,6 +14,9 @@ constexpr size_t kRawBufferBytes = 128u << 10;
 // All magic numbers are within it.
 constexpr size_t kHeadBytes = 2048;
 constexpr std::chrono::milliseconds kReportEvery(250);
+constexpr uint64_t kMostBlobBytes = uint64_t{1} << 40;
+// So much of a blob that is of no use is read to know whether it is the one of the manifest.
+constexpr uint64_t kMostReadInVain = 1u << 30;
 
 std::string SizeAndDigest(uint64_t size, const Digest& digest) {
   return std::to_string(size) + " bytes with digest " + digest.ToString();
@@ -36,10 +39,13 @@ LayerPass::LayerPass(BlobSource& blob, const IndexRequest& request)
 LayerPass::~LayerPass() { JoinReaders(); }
 
 Result<AtomicFile> LayerPass::Run() {
+  if (request_.blob_size > kMostBlobBytes)
+    return Error{Code::kLimit, "its blob has " + std::to_string(request_.blob_size) +
+                                   " bytes, the limit is " + std::to_string(kMostBlobBytes)};
   Status streamed = blob_.Stream(0, [this](ByteSpan bytes) { return TakeCompressed(bytes); });
-  if (streamed.has_value() && decoded_.has_value() && !parse_failed_.load())
-    decoded_ = DecodeRest();
+  if (streamed.has_value() && !HasFailed()) decoded_ = DecodeRest();
   JoinReaders();
+  if (given_up_) return Failure();
   RETURN_IF_ERROR(streamed);
   if (request_.progress) request_.progress(blob_bytes_);
   const Digest digest = blob_hasher_.Finish();
@@ -56,10 +62,19 @@ Status LayerPass::TakeCompressed(ByteSpan bytes) {
     return Error{Code::kCorrupt, "the blob has more than its " +
                                      SizeAndDigest(request_.blob_size, request_.blob_digest)};
   blob_hasher_.Update(bytes);
-  if (decoded_.has_value() && !parse_failed_.load(std::memory_order_relaxed))
-    decoded_ = DecodePiece(bytes);
+  if (!HasFailed()) decoded_ = DecodePiece(bytes);
   ReportProgress();
-  return {};
+  given_up_ = HasFailed() && request_.blob_size - blob_bytes_ > kMostReadInVain;
+  return given_up_ ? Status(Error{Code::kCancelled, "the rest is of no use"}) : Status();
+}
+
+bool LayerPass::HasFailed() const {
+  return !decoded_.has_value() || parse_failed_.load(std::memory_order_relaxed);
+}
+
+// The parser's before the decoder's: it saw what came before the place where decoding failed.
+Error LayerPass::Failure() const {
+  return parsed_.has_value() ? decoded_.error() : parsed_.error();
 }
 
 void LayerPass::ReportProgress() {
@@ -181,10 +196,9 @@ Status LayerPass::CheckBlob(const Digest& digest) const {
 }
 
 Status LayerPass::CheckDecoded(const Digest& blob_digest) {
-  // Before the decoder's: the parser saw what came before the place where decoding failed.
   RETURN_IF_ERROR(parsed_);
   if (!decoded_.has_value()) {
-    Error error = decoded_.error();
+    Error error = Failure();
     // Fetching again would bring the same: the blob has its digest.
     if (error.code == Code::kCorrupt) error.code = Code::kInvalid;
     return error;

@@ -2,9 +2,9 @@
 
 // LayerPass: one indexing pass with its threads. The caller's thread reads the blob, hashes it and
 // decodes; a second one hashes the raw stream; a third one parses it, hashes the chunks and feeds
-// the sink. Run() is called once; the threads end before it returns. Whatever goes wrong, the blob
-// is read to its end, so that a blob that is not what its digest says is called corrupt, not
-// invalid.
+// the sink. Run() is called once; the threads end before it returns. Where something goes wrong,
+// the blob is read to its end, so that a blob that is not what its digest says is called corrupt,
+// not invalid; unless more than 1 GiB of it would be read for that alone.
 
 #include <atomic>
 #include <chrono>
@@ -38,6 +38,8 @@ class LayerPass {
 
  private:
   Status TakeCompressed(ByteSpan bytes);
+  bool HasFailed() const;
+  Error Failure() const;
   void ReportProgress();
   Status DecodePiece(ByteSpan bytes);
   Status StartDecoder();
@@ -64,6 +66,7 @@ class LayerPass {
   // Of the caller's thread.
   Hasher blob_hasher_;
   uint64_t blob_bytes_ = 0;
+  bool given_up_ = false;  // before the end of the blob
   std::chrono::steady_clock::time_point next_report_{};
   std::vector<uint8_t> head_;  // bytes before the compression is known
   Compression compression_ = Compression::kNone;

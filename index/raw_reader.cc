@@ -35,6 +35,20 @@ Result<RawReader> RawReader::Open(Compression compression, const CheckpointView&
   return reader;
 }
 
+void RawReader::Resume(uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
+                       const Deadline& deadline) {
+  blob_end_ = std::max(blob_end, fetched_);
+  raw_end_ = raw_end;
+  blob_ = &blob;
+  deadline_ = deadline;
+}
+
+Status RawReader::CheckDeadline() const {
+  if (!deadline_.passed()) return {};
+  return Error{Code::kTimeout, fmt::format("decoding came to byte {} of the raw stream in time",
+                                           decoder_->raw_offset())};
+}
+
 Status RawReader::Read(uint64_t raw_offset, MutableByteSpan out) {
   if (raw_offset < raw_position())
     return Error{Code::kCorrupt,
@@ -44,6 +58,7 @@ Status RawReader::Read(uint64_t raw_offset, MutableByteSpan out) {
     const uint64_t ahead = raw_offset - raw_position();
     if (ahead >= piece_.size()) {
       piece_ = {};
+      RETURN_IF_ERROR(CheckDeadline());
       continue;
     }
     const ByteSpan rest = piece_.subspan(ahead);
@@ -65,10 +80,14 @@ Status RawReader::FillPiece() {
   if (target.empty())
     return Error{Code::kCorrupt,
                  fmt::format("the index wants bytes beyond {} of the raw stream", raw_end_)};
-  while (true) {
-    ASSIGN_OR_RETURN(const size_t count, decoder_->Decode(&input_, target));
-    piece_ = target.first(count);
-    if (count > 0) return {};
+  for (int fetches = 0;; ++fetches) {
+    const Result<size_t> count = decoder_->Decode(&input_, target);
+    usable_ = count.has_value();
+    if (!count) return count.error();
+    piece_ = target.first(*count);
+    if (*count > 0) return {};
+    // Input that decodes to nothing may be as long as the blob.
+    if (fetches > 0) RETURN_IF_ERROR(CheckDeadline());
     RETURN_IF_ERROR(Fetch());
   }
 }
@@ -91,7 +110,7 @@ Status RawReader::Fetch() {
   const uint64_t left = blob_end_ - fetched_;
   input_storage_.resize(left <= kOneFetch && input_storage_.empty() ? left
                                                                     : std::min(left, kFetchStep));
-  RETURN_IF_ERROR(blob_->ReadAt(fetched_, input_storage_, *deadline_));
+  RETURN_IF_ERROR(blob_->ReadAt(fetched_, input_storage_, deadline_));
   fetched_ += input_storage_.size();
   input_ = input_storage_;
   return {};

@@ -27,23 +27,34 @@ class RawReader {
                                 uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
                                 const Deadline& deadline);
 
+  // Goes on from where it is, for another read of the same blob.
+  void Resume(uint64_t blob_end, uint64_t raw_end, BlobSource& blob, const Deadline& deadline);
+
   // Exactly out.size() bytes of the raw stream from `raw_offset`, which never goes back from call
-  // to call.
+  // to call. kTimeout when the deadline passes on the way to `raw_offset`; what was asked for is
+  // then still ahead, and can be read after Resume().
   Status Read(uint64_t raw_offset, MutableByteSpan out);
 
+  // False once the decoder has failed: then Resume() leads nowhere.
+  bool usable() const { return usable_; }
+
+  // The bytes before this have passed.
+  uint64_t raw_position() const { return decoder_->raw_offset() - piece_.size(); }
+
  private:
-  RawReader(BlobSource& blob, const Deadline& deadline) : blob_(&blob), deadline_(&deadline) {}
+  RawReader(BlobSource& blob, const Deadline& deadline) : blob_(&blob), deadline_(deadline) {}
   Status FillPiece();
   Status Fetch();
-  uint64_t raw_position() const { return decoder_->raw_offset() - piece_.size(); }
+  Status CheckDeadline() const;
 
   std::unique_ptr<StreamDecoder> decoder_;
   uint64_t fetched_ = 0;  // blob bytes before this were fetched or lie before the checkpoint
   uint64_t blob_end_ = 0;
   uint64_t raw_end_ = 0;
   bool may_pad_ = false;  // see Fetch()
+  bool usable_ = true;
   BlobSource* blob_;
-  const Deadline* deadline_;
+  Deadline deadline_;
   std::vector<uint8_t> input_storage_;
   ByteSpan input_;  // not yet decoded
   std::vector<uint8_t> piece_storage_;

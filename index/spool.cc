@@ -36,13 +36,17 @@ Status Spool::Append(ByteSpan bytes) {
 
 Status Spool::Flush() {
   if (buffer_.empty()) return {};
-  if (!file_.valid()) {
-    ASSIGN_OR_RETURN(file_, OpenNameless(folder_));
-  }
-  RETURN_IF_ERROR(PwriteExactly(file_.get(), buffer_, flushed_, "a temporary file in " + folder_));
+  RETURN_IF_ERROR(WithRoom(make_room_, [this] { return WriteBuffer(); }));
   flushed_ += buffer_.size();
   buffer_.clear();
   return {};
+}
+
+Status Spool::WriteBuffer() {
+  if (!file_.valid()) {
+    ASSIGN_OR_RETURN(file_, OpenNameless(folder_));
+  }
+  return PwriteExactly(file_.get(), buffer_, flushed_, "a temporary file in " + folder_);
 }
 
 Status Spool::Read(uint64_t offset, MutableByteSpan out) const {

@@ -5,6 +5,7 @@
 // file, so that no layer, however large or hostile, makes the daemon large. One thread.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -15,10 +16,24 @@
 
 namespace lamina {
 
+// Frees some of a full disk; false where there is nothing to free. May be absent.
+using MakeRoom = std::function<bool()>;
+
+// Attempts again for as long as the disk is full and room is made on it.
+template <typename Attempt>
+auto WithRoom(const MakeRoom& make_room, Attempt attempt) {
+  while (true) {
+    auto done = attempt();
+    if (done.has_value() || done.error().code != Code::kNoSpace) return done;
+    if (!make_room || !make_room()) return done;
+  }
+}
+
 class Spool {
  public:
   // `folder` is where the temporary file is made, if there has to be one.
-  explicit Spool(std::string folder) : folder_(std::move(folder)) {}
+  explicit Spool(std::string folder, MakeRoom make_room = {})
+      : folder_(std::move(folder)), make_room_(std::move(make_room)) {}
 
   uint64_t size() const { return flushed_ + buffer_.size(); }
   Status Append(ByteSpan bytes);
@@ -44,8 +59,10 @@ class Spool {
  private:
   size_t PieceAt(uint64_t at) const;
   Status Flush();
+  Status WriteBuffer();
 
   std::string folder_;
+  MakeRoom make_room_;
   std::vector<uint8_t> buffer_;  // the bytes from flushed_ on
   uint64_t flushed_ = 0;         // bytes in the file
   UniqueFd file_;

@@ -1,15 +1,14 @@
 // The chunk cache against a disk that is full and a process that is killed.
 
-#include <sched.h>
-#include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
+#include <optional>
 #include <random>
 #include <thread>
 
+#include "tests/support/small_disk.h"
 #include "tests/unit/fetch/chunk_cache_fixture.h"
 
 namespace lamina {
@@ -68,46 +67,57 @@ TEST_F(ChunkCacheKillTest, KilledAtAnyMomentNothingPresentIsWrong) {
   EXPECT_GT(present, 0u);
 }
 
-// A file system of 1 MiB, mounted where only this process's mount namespace sees it, so that it
-// ends with the process whatever happens. Needs root, as the tests of mounts do.
+// Needs root, as the tests of mounts do.
 class FullDiskTest : public ChunkCacheFixture {
  protected:
   void SetUp() override {
-    ASSERT_EQ(::unshare(CLONE_NEWNS), 0) << "needs root: " << std::strerror(errno);
-    ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    disk_ = folder_.path() + "/disk";
-    ASSERT_TRUE(MakeFolders(disk_));
-    ASSERT_EQ(::mount("tmpfs", disk_.c_str(), "tmpfs", 0, "size=1m"), 0);
+    MakeDisk(1 << 20);
     owner_ = std::make_shared<FakeChunkOwner>(64, 16);  // 3 MiB of data in 4 MiB
   }
-  void TearDown() override {
-    cache_.reset();
-    if (!disk_.empty()) ::umount2(disk_.c_str(), MNT_DETACH);
+  void MakeDisk(uint64_t bytes) {
+    auto disk = testing::SmallDisk::Create(bytes);
+    ASSERT_TRUE(disk) << disk.error().message;
+    disk_.emplace(std::move(disk).value());
   }
-  std::string disk_;
+  uint64_t Available() const {
+    struct statvfs disk {};
+    EXPECT_EQ(::statvfs(disk_->path().c_str(), &disk), 0);
+    return disk.f_bavail * disk.f_frsize;
+  }
+  // Writes all of the owner's content, which is more than the disk holds.
+  void WriteAll(CacheWriter& writer) const {
+    for (uint64_t at = 0; at < owner_->flat_size(); at += 5 * 4096)
+      writer.Write(at, owner_->Content(at, std::min<uint64_t>(5 * 4096, owner_->flat_size() - at)));
+  }
+  void ExpectSomeWholeChunks() {
+    OpenIn(disk_->path());
+    const uint64_t present = cache_->usage().chunks_present;
+    EXPECT_GT(present, 0u);
+    EXPECT_LT(present, cache_->usage().chunks_total);
+    EXPECT_TRUE(AllReadsRight());
+    EXPECT_EQ(counters_->rotten.load(), 0u);
+    EXPECT_GE(counters_->checked.load(), present);
+  }
+
+  std::optional<testing::SmallDisk> disk_;
 };
 
 TEST_F(FullDiskTest, ServesRightBytesAndKeepsWhatFits) {
-  OpenIn(disk_);
+  OpenIn(disk_->path());
   EXPECT_TRUE(AllReadsRight());
   const uint64_t failures = counters_->write_failures.load();
   EXPECT_GT(failures, 0u);
   EXPECT_EQ(cache_->usage().chunks_present, 64u - failures);
   EXPECT_GT(cache_->usage().chunks_present, 0u);
   EXPECT_TRUE(AllReadsRight());
-  OpenIn(disk_);
+  OpenIn(disk_->path());
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(counters_->rotten.load(), 0u);
 }
 
 TEST_F(FullDiskTest, ServesAllWhoWaitWithOneFetch) {
-  const std::string filler = disk_ + "/filler";
-  OpenIn(disk_);
-  auto fd = OpenFile(filler, O_WRONLY | O_CREAT);
-  ASSERT_TRUE(fd);
-  const std::vector<uint8_t> block(4096, 1);
-  while (WriteExactly(fd->get(), block, filler)) {
-  }
+  OpenIn(disk_->path());
+  const std::string filler = disk_->Fill();
   owner_->Hold();
   std::vector<std::thread> threads;
   std::atomic<int> right{0};
@@ -121,38 +131,71 @@ TEST_F(FullDiskTest, ServesAllWhoWaitWithOneFetch) {
   EXPECT_EQ(counters_->write_failures.load(), 1u);
   EXPECT_FALSE(cache_->Ready(0, 1));
   ::unlink(filler.c_str());
-  fd->reset();
   EXPECT_TRUE(ReadsRight(0, 4096));  // room again: kept from now on
   EXPECT_TRUE(cache_->Ready(0, kChunk));
 }
 
 TEST_F(FullDiskTest, FullBeforeTheFilesAreMadeStillServes) {
-  const std::string filler = disk_ + "/filler";
-  auto fd = OpenFile(filler, O_WRONLY | O_CREAT);
-  ASSERT_TRUE(fd);
-  const std::vector<uint8_t> block(4096, 1);
-  while (WriteExactly(fd->get(), block, filler)) {
-  }
-  OpenIn(disk_);
+  disk_->Fill();
+  OpenIn(disk_->path());
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(cache_->usage().chunks_present, 0u);
 }
 
 TEST_F(FullDiskTest, WriterKeepsWholeChunksOnly) {
-  auto writer = CacheWriter::Create(disk_, layer_);
+  auto writer = CacheWriter::Create(disk_->path(), layer_);
   ASSERT_TRUE(writer);
-  for (uint64_t at = 0; at < owner_->flat_size(); at += 5 * 4096)
-    (*writer)->Write(at,
-                     owner_->Content(at, std::min<uint64_t>(5 * 4096, owner_->flat_size() - at)));
+  WriteAll(**writer);
   const Status committed = (*writer)->Commit(*owner_);
   ASSERT_TRUE(committed) << committed.error().message;
-  OpenIn(disk_);
-  const uint64_t present = cache_->usage().chunks_present;
-  EXPECT_GT(present, 0u);
-  EXPECT_LT(present, 64u);
+  ExpectSomeWholeChunks();
+}
+
+// The index of the layer is written before the cache is committed.
+TEST_F(FullDiskTest, WriterGivesTheReserveBackBeforeItIsCommitted) {
+  auto writer = CacheWriter::Create(disk_->path(), layer_);
+  ASSERT_TRUE(writer);
+  WriteAll(**writer);
+  EXPECT_GE(Available(), 256u << 10);
+}
+
+TEST_F(FullDiskTest, WriterEndsBeforeTheReserveWithoutAFullDisk) {
+  MakeDisk(24 << 20);
+  owner_ = std::make_shared<FakeChunkOwner>(512, 16);  // 24 MiB of data in 32 MiB
+  auto writer = CacheWriter::Create(disk_->path(), layer_);
+  ASSERT_TRUE(writer);
+  uint64_t least = Available();
+  for (uint64_t at = 0; at < owner_->flat_size(); at += kChunk) {
+    (*writer)->Write(at, owner_->Content(at, kChunk));
+    least = std::min(least, Available());
+  }
+  EXPECT_GT(least, 0u);
+  EXPECT_GE(Available(), 6u << 20);
+  ASSERT_TRUE((*writer)->Commit(*owner_));
+  ExpectSomeWholeChunks();
+}
+
+TEST_F(FullDiskTest, WriterGivesBackUntilNothingIsLeft) {
+  auto writer = CacheWriter::Create(disk_->path(), layer_);
+  ASSERT_TRUE(writer);
+  WriteAll(**writer);
+  uint64_t before = Available();
+  int steps = 0;
+  for (; (*writer)->GiveBack(); ++steps) {
+    EXPECT_GT(Available(), before);
+    before = Available();
+  }
+  EXPECT_GE(steps, 2);
+  ASSERT_TRUE((*writer)->Commit(*owner_));
+  OpenIn(disk_->path());
+  EXPECT_EQ(cache_->usage().chunks_present, 0u);
   EXPECT_TRUE(AllReadsRight());
-  EXPECT_EQ(counters_->rotten.load(), 0u);
-  EXPECT_EQ(counters_->checked.load(), present);
+}
+
+TEST_F(FullDiskTest, ReadersLeaveTheReserveFree) {
+  OpenIn(disk_->path());
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_GE(Available(), 256u << 10);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "fetch/registry_session.h"
 #include "tests/unit/fetch/registry_fixture.h"
 
 namespace lamina {
@@ -348,6 +349,59 @@ TEST(RegistryTest, PagesOnOtherServersAreRefused) {
   ASSERT_FALSE(tags.has_value());
   EXPECT_EQ(tags.error().code, Code::kInvalid);
   EXPECT_EQ(other.requests().size(), 0u);
+}
+
+TEST(RegistryTest, PagesWhosePathNamesAHostAreRefused) {
+  HttpServer other([](const FakeRequest&) { return Bytes(R"({"tags":["evil"]})"); });
+  FakeRegistry* registry = nullptr;
+  FakeRegistry fake([&](const FakeRequest&) {
+    FakeResponse response = Bytes(R"({"tags":["a"]})");
+    const std::string link = registry->server.url() + "//" + other.host() + "/next";
+    response.headers = {{"Link", "<" + link + ">; rel=next"}};
+    return response;
+  });
+  registry = &fake;
+  const auto tags = fake.repository()->ListTags(Soon());
+  ASSERT_FALSE(tags.has_value());
+  EXPECT_EQ(tags.error().code, Code::kInvalid) << tags.error().message;
+  EXPECT_EQ(other.requests().size(), 0u);
+}
+
+TEST(RegistryTest, ATargetThatNamesAnotherHostIsNotAsked) {
+  HttpServer other([](const FakeRequest&) { return Bytes("{}"); });
+  RegistryOptions options = ShortTimeouts();
+  RegistrySession session("127.0.0.1:1", options);
+  BodyReceiver receiver("test", 100);
+  RegistryRequest request{.target = "//" + other.host() + "/v2/",
+                          .scope = "",
+                          .what = "a test",
+                          .accept = {},
+                          .range = "",
+                          .receiver = &receiver};
+  const RegistryAnswer answer = session.Run(request, Soon());
+  EXPECT_EQ(answer.end, RegistryAnswer::End::kFailed);
+  EXPECT_EQ(answer.error.code, Code::kInvalid) << answer.error.message;
+  EXPECT_EQ(other.requests().size(), 0u);
+}
+
+// A relative link is one of the server that gave the page, not of the registry that led there.
+TEST(RegistryTest, RelativePagesOfAServerRedirectedToAreRefused) {
+  HttpServer other([](const FakeRequest&) {
+    FakeResponse response = Bytes(R"({"tags":["b"]})");
+    response.headers = {{"Link", "</v2/team/app/tags/list?last=b>; rel=next"}};
+    return response;
+  });
+  FakeRegistry fake([&](const FakeRequest&) {
+    FakeResponse response;
+    response.status = 307;
+    response.headers = {{"Location", other.url() + "/page"}};
+    return response;
+  });
+  const auto tags = fake.repository()->ListTags(Soon());
+  ASSERT_FALSE(tags.has_value());
+  EXPECT_EQ(tags.error().code, Code::kInvalid);
+  EXPECT_EQ(fake.server.requests().size(), 1u);
+  EXPECT_EQ(other.requests().size(), 1u);
 }
 
 TEST(RegistryTest, ListsThatAreNoneAreErrors) {

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <numeric>
+#include <thread>
 #include <utility>
 
 #include "base/file.h"
@@ -25,6 +28,7 @@ class RecordingBlob : public BlobSource {
   Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline&) override {
     if (failure) return *failure;
     reads.emplace_back(offset, out.size());
+    if (on_read) on_read();
     if (offset + out.size() > bytes_.size()) return Error{Code::kIo, "read beyond the end"};
     std::copy_n(bytes_.begin() + static_cast<ptrdiff_t>(offset), out.size(), out.begin());
     return {};
@@ -40,6 +44,7 @@ class RecordingBlob : public BlobSource {
 
   std::vector<std::pair<uint64_t, uint64_t>> reads;  // offset, length
   std::optional<Error> failure;
+  std::function<void()> on_read;
 
  private:
   std::string bytes_;
@@ -78,11 +83,12 @@ class Layer {
   std::string Flat(const ChunkRecord& chunk) const {
     return flat.substr(chunk.flat_offset, chunk.flat_length);
   }
-  Result<std::string> Decode(uint64_t number, const PassingChunk& passing = {}) {
+  Result<std::string> Decode(uint64_t number, const PassingChunk& passing = {},
+                             DecodeResources* shared = nullptr) {
     std::string out(index->Chunk(number)->flat_length, 'x');
     const MutableByteSpan bytes(reinterpret_cast<uint8_t*>(out.data()), out.size());
     RETURN_IF_ERROR(DecodeChunk(*index, number, blob, bytes,
-                                Deadline::After(std::chrono::minutes(1)), passing));
+                                Deadline::After(std::chrono::minutes(1)), passing, shared));
     return out;
   }
 
@@ -243,6 +249,80 @@ TEST(ChunkReaderTest, FetchesARangeAbove8MiBInSteps) {
     next = offset + length;
   }
   EXPECT_EQ(next, chunk.blob_end);
+}
+
+// A layer of one file, `content` in Python, in one zstd frame.
+Layer OneFrame(const std::string& content, const std::string& command = "zstd -q -c") {
+  const std::string tar = Python(
+      "import tarfile, io, random\n"
+      "t = tarfile.open(fileobj=sys.stdout.buffer, mode=\"w|\")\n"
+      "content = " +
+          content +
+          "\n"
+          "i = tarfile.TarInfo(\"file\"); i.size = len(content)\n"
+          "t.addfile(i, io.BytesIO(content))\n"
+          "t.close()",
+      "");
+  return {tar, Pipe(command, tar)};
+}
+
+// Reads a chunk with a deadline that passes while the blob is asked for the `read`-th time.
+Status DecodeUntilRead(Layer& layer, uint64_t number, size_t read, const PassingChunk& passing,
+                       DecodeResources* shared) {
+  const Deadline deadline = Deadline::After(std::chrono::milliseconds(500));
+  layer.blob.on_read = [&] {
+    while (layer.blob.reads.size() >= read && !deadline.passed()) std::this_thread::yield();
+  };
+  std::vector<uint8_t> out(layer.index->Chunk(number)->flat_length);
+  const Status status =
+      DecodeChunk(*layer.index, number, layer.blob, out, deadline, passing, shared);
+  layer.blob.on_read = {};
+  return status;
+}
+
+TEST(ChunkReaderTest, DecodingEndsAtItsDeadline) {
+  Layer layer = OneFrame("bytes(64 << 20) + b\"x\"");
+  const uint64_t last = layer.index->facts().chunk_count - 1;
+  const Status status = DecodeUntilRead(layer, last, 1, {}, nullptr);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kTimeout) << status.error().message;
+}
+
+TEST(ChunkReaderTest, TheNextReadOfAFrameGoesOnWhereTheDeadlineEndedTheLast) {
+  Layer layer = OneFrame("random.Random(2).randbytes(20 << 20)");
+  const uint64_t last = layer.index->facts().chunk_count - 1;
+  DecodeResources shared;
+  std::vector<uint64_t> offered;
+  const PassingChunk passing = [&](uint64_t number, ByteSpan flat) {
+    offered.push_back(number);
+    EXPECT_TRUE(AsText(flat) == layer.Flat(*layer.index->Chunk(number)));
+  };
+  const Status first = DecodeUntilRead(layer, last, 2, passing, &shared);
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().code, Code::kTimeout) << first.error().message;
+  EXPECT_LT(offered.size(), last);
+  const auto bytes = layer.Decode(last, passing, &shared);
+  ASSERT_TRUE(bytes) << bytes.error().message;
+  EXPECT_TRUE(*bytes == layer.Flat(*layer.index->Chunk(last)));
+  // Nothing came twice, and every chunk before the last was offered once.
+  uint64_t next = 0;
+  for (const auto& [offset, length] : layer.blob.reads) {
+    EXPECT_EQ(offset, next);
+    next = offset + length;
+  }
+  std::vector<uint64_t> expected(last);
+  std::iota(expected.begin(), expected.end(), 0);
+  EXPECT_EQ(offered, expected);
+  // An earlier chunk begins at the start of the frame again.
+  EXPECT_TRUE(*layer.Decode(0, {}, &shared) == layer.Flat(*layer.index->Chunk(0)));
+}
+
+TEST(ChunkReaderTest, APausedReadDoesNotServeAnEarlierChunk) {
+  Layer layer = OneFrame("random.Random(2).randbytes(20 << 20)");
+  DecodeResources shared;
+  ASSERT_FALSE(DecodeUntilRead(layer, 19, 3, {}, &shared));
+  for (const uint64_t number : {0, 19, 5})
+    EXPECT_TRUE(*layer.Decode(number, {}, &shared) == layer.Flat(*layer.index->Chunk(number)));
 }
 
 TEST(ChunkReaderTest, PassesOnWhatTheSourceSays) {

@@ -3,13 +3,16 @@
 
 #include "index/layer_indexer.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <thread>
 
 #include "base/file.h"
 #include "index/chunk_reader.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/tar_builder.h"
 #include "tests/unit/index/codec_tools.h"
 #include "tests/unit/index/index_tools.h"
@@ -20,6 +23,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr size_t kMiB = 1 << 20;
 
@@ -322,6 +326,138 @@ TEST_F(LayerIndexerTest, TheCallerMayGiveTheIndexItsName) {
   EXPECT_EQ(entries, 2u);
   EXPECT_FALSE(named);
   EXPECT_TRUE(FileExists(request.output_path));
+}
+
+// A blob of any size, whose first bytes are `head` and all others the letter x.
+class LongBlob : public BlobSource {
+ public:
+  LongBlob(std::string head, uint64_t size) : head_(std::move(head)), size_(size) {}
+  uint64_t size() const override { return size_; }
+  Status ReadAt(uint64_t, MutableByteSpan, const Deadline&) override {
+    return Error{Code::kInternal, "not read"};
+  }
+  Status Stream(uint64_t, const ByteSink& sink) override {
+    std::string piece = head_;
+    while (streamed < size_) {
+      piece.resize(std::min<uint64_t>(kMiB, size_ - streamed), 'x');
+      streamed += piece.size();
+      RETURN_IF_ERROR(sink(AsBytes(piece)));
+      piece.clear();
+    }
+    return {};
+  }
+  std::string origin() const override { return "memory"; }
+
+  uint64_t streamed = 0;
+
+ private:
+  const std::string head_;
+  const uint64_t size_;
+};
+
+TEST_F(LayerIndexerTest, BlobsAboveTheLimitAreNotRead) {
+  LongBlob blob("", (uint64_t{1} << 40) + 1);
+  IndexRequest request = lab_.RequestFor("");
+  request.blob_size = blob.size();
+  const auto index = IndexLayer(blob, request);
+  ASSERT_FALSE(index.has_value());
+  EXPECT_EQ(index.error().code, Code::kLimit);
+  EXPECT_EQ(index.error().message,
+            "layer 0: its blob has 1099511627777 bytes, the limit is 1099511627776");
+  EXPECT_EQ(blob.streamed, 0u);
+}
+
+TEST_F(LayerIndexerTest, MuchOfABadBlobIsNotReadInVain) {
+  // Fails in the decoder, and in the parser.
+  for (const char* head : {"\x1f\x8bno gzip", "no tar"}) {
+    LongBlob blob(head, uint64_t{2} << 30);
+    IndexRequest request = lab_.RequestFor("");
+    request.blob_size = blob.size();
+    const auto index = IndexLayer(blob, request);
+    ASSERT_FALSE(index.has_value());
+    EXPECT_THAT(index.error().message, Not(HasSubstr("not the one of the manifest")));
+    EXPECT_LE(blob.streamed, 64 * kMiB);
+  }
+}
+
+TEST_F(LayerIndexerTest, ABadBlobIsReadToItsEndToKnowWhetherItIsTheOne) {
+  LongBlob blob("\x1f\x8bno gzip", 64 * kMiB);
+  IndexRequest request = lab_.RequestFor("");
+  request.blob_size = blob.size();
+  const auto index = IndexLayer(blob, request);
+  ASSERT_FALSE(index.has_value());
+  EXPECT_EQ(index.error().code, Code::kCorrupt);
+  EXPECT_THAT(index.error().message, HasSubstr("not the one of the manifest"));
+  EXPECT_EQ(blob.streamed, 64 * kMiB);
+}
+
+// Takes a whole disk at its first byte, and gives it back piece by piece.
+class GreedySink : public FlatSink {
+ public:
+  explicit GreedySink(std::string folder) : folder_(std::move(folder)) {}
+  void Write(uint64_t, ByteSpan) override {
+    if (!files_.empty()) return;
+    const std::vector<uint8_t> piece(256 << 10, 1);
+    Status written;
+    while (written) {
+      files_.push_back(folder_ + "/taken" + std::to_string(files_.size()));
+      const auto file = OpenFile(files_.back(), O_WRONLY | O_CREAT);
+      written = file ? WriteExactly(file->get(), piece, files_.back()) : Status(file.error());
+    }
+  }
+  bool GiveBack() override {
+    if (given_ == files_.size()) return false;
+    ::unlink(files_[given_++].c_str());
+    return true;
+  }
+  size_t given() const { return given_; }
+  size_t taken() const { return files_.size(); }
+
+ private:
+  const std::string folder_;
+  std::vector<std::string> files_;
+  size_t given_ = 0;
+};
+
+// A layer with one file of data and so many folders behind it.
+std::string LayerOfFolders(int count) {
+  TarBuilder tar;
+  tar.File("a", "data");
+  for (int i = 0; i < count; ++i) tar.Folder("folder" + std::to_string(i));
+  return tar.Finish();
+}
+
+// Needs root, as the tests of mounts do.
+TEST_F(LayerIndexerTest, AFullDiskIsAskedBackFromTheSink) {
+  const auto disk = SmallDisk::Create(8 << 20);
+  ASSERT_TRUE(disk.has_value()) << disk.error().message;
+  const std::string blob = LayerOfFolders(20'000);
+  GreedySink sink(disk->path());
+  sink.Write(0, {});
+  IndexRequest request = lab_.RequestFor(blob);
+  request.output_path = disk->path() + "/index";
+  request.sink = &sink;
+  MemoryBlob source(blob);
+  const auto index = IndexLayer(source, request);
+  ASSERT_TRUE(index.has_value()) << index.error().message;
+  EXPECT_EQ((*index)->facts().entry_count, 20'002u);
+  EXPECT_GT(sink.given(), 4u);
+  EXPECT_LT(sink.given(), sink.taken());
+}
+
+TEST_F(LayerIndexerTest, AFullDiskThatCannotBeGivenBackIsTheReason) {
+  const auto disk = SmallDisk::Create(1 << 20);
+  ASSERT_TRUE(disk.has_value()) << disk.error().message;
+  const std::string blob = LayerOfFolders(20'000);
+  GreedySink sink(disk->path());
+  IndexRequest request = lab_.RequestFor(blob);
+  request.output_path = disk->path() + "/index";
+  request.sink = &sink;
+  MemoryBlob source(blob);
+  const auto index = IndexLayer(source, request);
+  ASSERT_FALSE(index.has_value());
+  EXPECT_EQ(index.error().code, Code::kNoSpace) << index.error().message;
+  EXPECT_EQ(sink.given(), sink.taken());
 }
 
 TEST_F(LayerIndexerTest, LongRunsOfZerosCostOneRecord) {

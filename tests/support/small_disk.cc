@@ -1,0 +1,41 @@
+#include "tests/support/small_disk.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "base/errno.h"
+#include "base/file.h"
+
+namespace lamina::testing {
+
+SmallDisk::SmallDisk(UniqueFd root)
+    : root_(std::move(root)), path_("/proc/self/fd/" + std::to_string(root_.get()) + "/disk") {}
+
+Result<SmallDisk> SmallDisk::Create(uint64_t bytes) {
+  const UniqueFd context(::fsopen("tmpfs", FSOPEN_CLOEXEC));
+  if (!context.valid()) return ErrnoError(errno, "cannot make a tmpfs");
+  if (::fsconfig(context.get(), FSCONFIG_SET_STRING, "size", std::to_string(bytes).c_str(), 0) != 0)
+    return ErrnoError(errno, "cannot size a tmpfs");
+  if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+    return ErrnoError(errno, "cannot make a tmpfs");
+  UniqueFd root(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+  if (!root.valid()) return ErrnoError(errno, "cannot open a tmpfs");
+  if (::mkdirat(root.get(), "disk", 0700) != 0)
+    return ErrnoError(errno, "cannot make a folder on a tmpfs");
+  return SmallDisk(std::move(root));
+}
+
+std::string SmallDisk::Fill() const {
+  const std::string filler = path_ + "/filler";
+  const auto file = OpenFile(filler, O_WRONLY | O_CREAT);
+  const std::vector<uint8_t> block(4096, 1);
+  while (file && WriteExactly(file->get(), block, filler)) {
+  }
+  return filler;
+}
+
+}  // namespace lamina::testing
