@@ -26,6 +26,7 @@
 #include "fetch/repository_source.h"
 #include "fs/layout.h"
 #include "index/layer_index.h"
+#include "index/memory_budget.h"
 
 namespace lamina {
 
@@ -98,6 +99,7 @@ class LayerStore {
 
   const StorePaths paths_;
   std::atomic<bool> cancelled_{false};
+  MemoryBudget index_memory_{uint64_t{1} << 30};  // of all passes together
   const std::shared_ptr<CacheCounters> cache_counters_;
   const std::shared_ptr<LayerCounters> counters_;
   SingleFlight<Digest, std::shared_ptr<Layer>> opening_;

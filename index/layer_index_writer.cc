@@ -61,7 +61,8 @@ class BodyWriter {
 
 LayerIndexWriter::LayerIndexWriter(std::string path)
     : path_(std::move(path)),
-      sections_(MakeSpools(FolderOf(path_), std::make_index_sequence<format::kSectionCount>())) {}
+      folder_(FolderOf(path_)),
+      sections_(MakeSpools(folder_, std::make_index_sequence<format::kSectionCount>())) {}
 
 Result<uint32_t> LayerIndexWriter::NumberOf(format::Section section) const {
   const uint64_t count = sections_[section].size() / format::kRecordBytes[section];
@@ -105,6 +106,10 @@ Status LayerIndexWriter::AddEntry(const format::EntryRecord& entry) {
   return sections_[format::kEntries].AppendRecord(entry);
 }
 
+Status LayerIndexWriter::AddNames(std::string_view names) {
+  return sections_[format::kNames].Append(AsBytes(names));
+}
+
 Status LayerIndexWriter::AddChunk(const ChunkRecord& chunk) {
   format::ChunkRecordBytes record{chunk.flat_offset,
                                   chunk.flat_length,
@@ -145,7 +150,7 @@ Status LayerIndexWriter::AddWarnings(const std::vector<std::string>& warnings) {
   return {};
 }
 
-format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const {
+format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts) const {
   format::Header header;
   StoreDigest(facts.blob_digest, &header.blob_algorithm, &header.blob_digest);
   StoreDigest(facts.diff_id, &header.diff_algorithm, &header.diff_id);
@@ -155,7 +160,7 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t na
   header.flat_size = facts.flat_size;
   uint64_t at = sizeof header;
   for (size_t i = 0; i < format::kSectionCount; ++i) {
-    const uint64_t bytes = i == format::kNames ? names_bytes : sections_[i].size();
+    const uint64_t bytes = sections_[i].size();
     header.sections[i] = {at, bytes / format::kRecordBytes[i]};
     at = AlignUp(at + bytes, format::kSectionAlign);
   }
@@ -163,17 +168,14 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t na
   return header;
 }
 
-Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_view names,
+Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts,
                                            const std::vector<std::string>& warnings) {
   RETURN_IF_ERROR(AddWarnings(warnings));
-  format::Header header = MakeHeader(facts, names.size());
+  format::Header header = MakeHeader(facts);
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path_));
   BodyWriter body(file.fd(), path_);
-  for (size_t i = 0; i < format::kSectionCount; ++i) {
-    if (i == format::kNames)
-      RETURN_IF_ERROR(body.Append(AsBytes(names)));
-    else
-      RETURN_IF_ERROR(sections_[i].ForEach([&](ByteSpan bytes) { return body.Append(bytes); }));
+  for (const Spool& section : sections_) {
+    RETURN_IF_ERROR(section.ForEach([&](ByteSpan bytes) { return body.Append(bytes); }));
     RETURN_IF_ERROR(body.Align());
   }
   if (body.at() != header.file_bytes)

@@ -37,6 +37,8 @@ class LayerIndexWriter {
   Result<uint32_t> AddCheckpoint(const Checkpoint& checkpoint);
   Result<uint32_t> AddInode(const index_format::InodeRecord& inode);
   Status AddEntry(const index_format::EntryRecord& entry);
+  // The next bytes of the names section.
+  Status AddNames(std::string_view names);
   // `chunk.digest` has 32 bytes, or none for a zero chunk.
   Status AddChunk(const ChunkRecord& chunk);
   Status AddSegment(const Segment& segment);
@@ -46,18 +48,20 @@ class LayerIndexWriter {
   Result<std::string> ReadString(StringPlace place) const;
 
   // Writes the file, which gets its name when the caller commits it. The counts in `facts` are
-  // ignored; `names` is the names section.
-  Result<AtomicFile> Write(const LayerFacts& facts, std::string_view names,
-                           const std::vector<std::string>& warnings);
+  // ignored.
+  Result<AtomicFile> Write(const LayerFacts& facts, const std::vector<std::string>& warnings);
+
+  // Where temporary files are made.
+  const std::string& folder() const { return folder_; }
 
  private:
   Result<uint32_t> NumberOf(index_format::Section section) const;
   Status AddWarnings(const std::vector<std::string>& warnings);
-  index_format::Header MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const;
+  index_format::Header MakeHeader(const LayerFacts& facts) const;
 
-  std::string path_;
-  std::array<Spool, index_format::kSectionCount>
-      sections_;  // kNames stays empty: it is in memory already
+  const std::string path_;
+  const std::string folder_;
+  std::array<Spool, index_format::kSectionCount> sections_;
 };
 
 }  // namespace lamina
