@@ -85,6 +85,8 @@ class LayerStore {
 
   // Running passes give up with kCancelled, later calls fail.
   void Cancel() { cancelled_ = true; }
+  // For what else is made of layers.
+  const std::atomic<bool>& cancelled() const { return cancelled_; }
 
   const CacheCounters& cache_counters() const { return *cache_counters_; }
   const LayerCounters& counters() const { return *counters_; }
