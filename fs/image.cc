@@ -77,7 +77,8 @@ Result<std::shared_ptr<MountedTree>> Image::EnsureLayerTree(size_t number) {
 Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> only_layer) {
   const size_t count = only_layer ? *only_layer + 1 : layer_count();
   const TreeOptions options{.created_ns = documents_.parsed_config.created_ns.value_or(0),
-                            .only_layer = only_layer};
+                            .only_layer = only_layer,
+                            .cancel = &layers_.cancelled()};
   std::vector<Digest> digests;
   for (size_t i = 0; i < count; ++i) digests.push_back(documents_.parsed_manifest.layers[i].digest);
   const std::string path = paths_.Tree(TreeKey(digests, options));

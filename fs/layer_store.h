@@ -27,6 +27,7 @@
 #include "fetch/repository_source.h"
 #include "fs/layout.h"
 #include "index/layer_index.h"
+#include "index/memory_budget.h"
 
 namespace lamina {
 
@@ -88,7 +89,8 @@ class LayerStore {
 
   // Running passes give up with kCancelled, later calls fail.
   void Cancel() { cancelled_ = true; }
-  bool cancelled() const { return cancelled_; }
+  // For what else is made of layers.
+  const std::atomic<bool>& cancelled() const { return cancelled_; }
 
   const CacheCounters& cache_counters() const { return *cache_counters_; }
   const LayerCounters& counters() const { return *counters_; }
@@ -107,6 +109,7 @@ class LayerStore {
 
   const StorePaths paths_;
   std::atomic<bool> cancelled_{false};
+  MemoryBudget index_memory_{uint64_t{1} << 30};  // of all passes together
   const std::shared_ptr<CacheCounters> cache_counters_;
   const std::shared_ptr<LayerCounters> counters_;
   const std::shared_ptr<DecodeResources> decoding_;

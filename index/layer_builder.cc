@@ -6,10 +6,22 @@
 
 namespace lamina {
 
+namespace {
+
+LayerTreeLimits TreeLimits(const IndexRequest& request) {
+  LayerTreeLimits limits;
+  limits.entries = request.entry_limit;
+  limits.shared_memory = request.memory;
+  limits.cancel = request.cancel;
+  return limits;
+}
+
+}  // namespace
+
 LayerBuilder::LayerBuilder(const IndexRequest& request)
     : writer_(request.output_path,
               [sink = request.sink] { return sink != nullptr && sink->GiveBack(); }),
-      tree_(writer_, request.entry_limit, [this](std::string text) { OnWarning(std::move(text)); }),
+      tree_(writer_, TreeLimits(request), [this](std::string text) { OnWarning(std::move(text)); }),
       chunker_(writer_, request.sink),
       layout_(writer_, chunker_) {}
 
@@ -21,14 +33,14 @@ Status LayerBuilder::OnEntry(const TarEntry& entry) {
 
 Status LayerBuilder::AddEntry(const TarEntry& entry) {
   RETURN_IF_ERROR(layout_.EndFile());
-  ASSIGN_OR_RETURN(const std::optional<uint32_t> inode, tree_.Add(entry));
-  keeps_data_ = inode.has_value() && (entry.size > 0 || entry.sparse);
+  ASSIGN_OR_RETURN(const bool stays, tree_.Add(entry));
+  keeps_data_ = stays && (entry.size > 0 || entry.sparse);
   if (!keeps_data_) return {};
   ASSIGN_OR_RETURN(const FilePlace place, layout_.BeginFile(entry));
   if (entry.sparse)
-    tree_.SetExtents(*inode, place.extent_first, place.extent_count);
+    tree_.SetExtents(place.extent_first, place.extent_count);
   else
-    tree_.SetFlatOffset(*inode, place.flat_offset);
+    tree_.SetFlatOffset(place.flat_offset);
   return {};
 }
 
@@ -52,7 +64,7 @@ Result<AtomicFile> LayerBuilder::Write(LayerFacts facts) {
   facts.flat_size = chunker_.position();
   if (more_warnings_ > 0)
     warnings_.back() = "and " + std::to_string(more_warnings_ + 1) + " more warnings";
-  return writer_.Write(facts, tree_.names(), warnings_);
+  return writer_.Write(facts, warnings_);
 }
 
 }  // namespace lamina

@@ -4,7 +4,6 @@
 // into the flat address space, and writes the index at the end. One thread at a time.
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -62,9 +62,10 @@ class BodyWriter {
 
 LayerIndexWriter::LayerIndexWriter(std::string path, MakeRoom make_room)
     : path_(std::move(path)),
+      folder_(FolderOf(path_)),
       make_room_(std::move(make_room)),
-      sections_(MakeSpools(FolderOf(path_), make_room_,
-                           std::make_index_sequence<format::kSectionCount>())) {}
+      sections_(
+          MakeSpools(folder_, make_room_, std::make_index_sequence<format::kSectionCount>())) {}
 
 Result<uint32_t> LayerIndexWriter::NumberOf(format::Section section) const {
   const uint64_t count = sections_[section].size() / format::kRecordBytes[section];
@@ -108,6 +109,10 @@ Status LayerIndexWriter::AddEntry(const format::EntryRecord& entry) {
   return sections_[format::kEntries].AppendRecord(entry);
 }
 
+Status LayerIndexWriter::AddNames(std::string_view names) {
+  return sections_[format::kNames].Append(AsBytes(names));
+}
+
 Status LayerIndexWriter::AddChunk(const ChunkRecord& chunk) {
   format::ChunkRecordBytes record{chunk.flat_offset,
                                   chunk.flat_length,
@@ -148,7 +153,7 @@ Status LayerIndexWriter::AddWarnings(const std::vector<std::string>& warnings) {
   return {};
 }
 
-format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const {
+format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts) const {
   format::Header header;
   StoreDigest(facts.blob_digest, &header.blob_algorithm, &header.blob_digest);
   StoreDigest(facts.diff_id, &header.diff_algorithm, &header.diff_id);
@@ -158,7 +163,7 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t na
   header.flat_size = facts.flat_size;
   uint64_t at = sizeof header;
   for (size_t i = 0; i < format::kSectionCount; ++i) {
-    const uint64_t bytes = i == format::kNames ? names_bytes : sections_[i].size();
+    const uint64_t bytes = sections_[i].size();
     header.sections[i] = {at, bytes / format::kRecordBytes[i]};
     at = AlignUp(at + bytes, format::kSectionAlign);
   }
@@ -166,22 +171,18 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, uint64_t na
   return header;
 }
 
-Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_view names,
+Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts,
                                            const std::vector<std::string>& warnings) {
   RETURN_IF_ERROR(AddWarnings(warnings));
-  const format::Header header = MakeHeader(facts, names.size());
-  return WithRoom(make_room_, [&] { return WriteFile(header, names); });
+  const format::Header header = MakeHeader(facts);
+  return WithRoom(make_room_, [&] { return WriteFile(header); });
 }
 
-Result<AtomicFile> LayerIndexWriter::WriteFile(format::Header header,
-                                               std::string_view names) const {
+Result<AtomicFile> LayerIndexWriter::WriteFile(format::Header header) const {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path_));
   BodyWriter body(file.fd(), path_);
-  for (size_t i = 0; i < format::kSectionCount; ++i) {
-    if (i == format::kNames)
-      RETURN_IF_ERROR(body.Append(AsBytes(names)));
-    else
-      RETURN_IF_ERROR(sections_[i].ForEach([&](ByteSpan bytes) { return body.Append(bytes); }));
+  for (const Spool& section : sections_) {
+    RETURN_IF_ERROR(section.ForEach([&](ByteSpan bytes) { return body.Append(bytes); }));
     RETURN_IF_ERROR(body.Align());
   }
   if (body.at() != header.file_bytes)

@@ -37,6 +37,8 @@ class LayerIndexWriter {
   Result<uint32_t> AddCheckpoint(const Checkpoint& checkpoint);
   Result<uint32_t> AddInode(const index_format::InodeRecord& inode);
   Status AddEntry(const index_format::EntryRecord& entry);
+  // The next bytes of the names section.
+  Status AddNames(std::string_view names);
   // `chunk.digest` has 32 bytes, or none for a zero chunk.
   Status AddChunk(const ChunkRecord& chunk);
   Status AddSegment(const Segment& segment);
@@ -46,20 +48,22 @@ class LayerIndexWriter {
   Result<std::string> ReadString(StringPlace place) const;
 
   // Writes the file, which gets its name when the caller commits it. The counts in `facts` are
-  // ignored; `names` is the names section.
-  Result<AtomicFile> Write(const LayerFacts& facts, std::string_view names,
-                           const std::vector<std::string>& warnings);
+  // ignored.
+  Result<AtomicFile> Write(const LayerFacts& facts, const std::vector<std::string>& warnings);
+
+  // A spool beside those of the file, for what is made on the way to it.
+  Spool NewSpool() const { return Spool(folder_, make_room_); }
 
  private:
   Result<uint32_t> NumberOf(index_format::Section section) const;
-  Result<AtomicFile> WriteFile(index_format::Header header, std::string_view names) const;
+  Result<AtomicFile> WriteFile(index_format::Header header) const;
   Status AddWarnings(const std::vector<std::string>& warnings);
-  index_format::Header MakeHeader(const LayerFacts& facts, uint64_t names_bytes) const;
+  index_format::Header MakeHeader(const LayerFacts& facts) const;
 
-  std::string path_;
-  MakeRoom make_room_;
-  std::array<Spool, index_format::kSectionCount>
-      sections_;  // kNames stays empty: it is in memory already
+  const std::string path_;
+  const std::string folder_;
+  const MakeRoom make_room_;
+  std::array<Spool, index_format::kSectionCount> sections_;
 };
 
 }  // namespace lamina

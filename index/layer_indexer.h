@@ -1,9 +1,9 @@
 #pragma once
 
 // IndexLayer: the one pass over a layer that verifies it and makes its LayerIndex. Reading,
-// decoding, hashing and parsing overlap on threads of its own; memory is bounded by a few MiB of
-// buffers and the tree. Blocks until done; call it from a pool thread. Several layers may be
-// indexed at the same time.
+// decoding, hashing and parsing overlap on threads of its own; memory is bounded by 32
+// MiB of buffers and the tree (see LayerTreeLimits). Blocks until done; call it from a pool thread.
+// Several layers may be indexed at the same time.
 
 #include <atomic>
 #include <cstdint>
@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "index/layer_index.h"
+#include "index/memory_budget.h"
 
 namespace lamina {
 
@@ -41,6 +42,9 @@ struct IndexRequest {
   FlatSink* sink = nullptr;            // may be absent
   TarLimits tar_limits = {};
   uint64_t entry_limit = 10'000'000;
+  // What all passes of the process may take together for their trees; outlives the pass. May be
+  // absent.
+  MemoryBudget* memory = nullptr;
   // Told from one thread, a few times a second: compressed bytes done. May be absent.
   std::function<void(uint64_t)> progress = {};
   // Called when all is verified, to give the index its name by committing the file: what belongs to

@@ -16,7 +16,7 @@ std::vector<std::string_view> CleanPath(std::string_view path) {
   return components;
 }
 
-std::string JoinPath(const std::vector<std::string_view>& components) {
+std::string JoinPath(std::span<const std::string_view> components) {
   std::string path;
   for (const std::string_view component : components) {
     if (!path.empty()) path += '/';

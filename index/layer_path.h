@@ -3,6 +3,7 @@
 // Paths of tar entries: cleaned lexically inside the layer's root, and the whiteout names of AUFS
 // that images use. Pure functions; any thread.
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +13,7 @@ namespace lamina {
 // Components of the path with "", "." and ".." taken out; ".." at the root stays there. Views into
 // `path`.
 std::vector<std::string_view> CleanPath(std::string_view path);
-std::string JoinPath(const std::vector<std::string_view>& components);
+std::string JoinPath(std::span<const std::string_view> components);
 
 enum class NameKind {
   kPlain,

@@ -1,11 +1,11 @@
 #include "index/layer_tree.h"
 
 #include <algorithm>
-#include <limits>
 #include <random>
 
 #include "base/text.h"
 #include "index/layer_path.h"
+#include "index/layer_walker.h"
 #include "index/xattr_filter.h"
 
 namespace lamina {
@@ -14,11 +14,9 @@ namespace format = index_format;
 
 namespace {
 
-constexpr uint32_t kMaxLinksFollowed = 255;
-// Components of a path and of all targets on its way: each link may bring two thousand more.
-constexpr uint32_t kMaxSteps = 16384;
 constexpr size_t kMaxName = 255;
 constexpr size_t kMaxTarget = 4095;  // PATH_MAX without the NUL
+constexpr size_t kMaxPath = 4096;
 constexpr uint32_t kImplicitMode = 0755;
 
 Error Invalid(std::string reason) { return Error{Code::kInvalid, std::move(reason)}; }
@@ -34,125 +32,57 @@ uint64_t Mix(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-bool HasType(const format::InodeRecord& inode, EntryType type) {
-  return inode.type == static_cast<uint8_t>(type);
-}
-
 }  // namespace
 
-// Walks a path from the root, following the layer's own symbolic links inside the root.
-class LayerTree::Walker {
- public:
-  Walker(LayerTree& tree, bool create) : tree_(tree), create_(create) {}
-
-  Result<Place> Walk(std::span<const std::string_view> components) {
-    Push(components);
-    while (!pending_.empty() && place_.missing.empty()) {
-      if (++steps_ > kMaxSteps) return TooManyLinks();
-      const std::string_view name = pending_.back();
-      pending_.pop_back();
-      RETURN_IF_ERROR(Step(name));
-    }
-    return place_;
-  }
-
- private:
-  void Push(std::span<const std::string_view> components) {
-    pending_.insert(pending_.end(), components.rbegin(), components.rend());
-  }
-
-  Status Step(std::string_view name) {
-    if (name.empty() || name == ".") return {};
-    if (name == "..") {
-      if (place_.node == kRoot) return {};
-      place_.node = tree_.nodes_[place_.node].parent;
-      --place_.depth;
-      return {};
-    }
-    uint32_t child = tree_.Find(place_.node, name);
-    if (child == kNone || tree_.nodes_[child].content == Content::kNothing) {
-      if (!create_) return Miss(name);
-      ASSIGN_OR_RETURN(child, tree_.FindOrCreate(place_.node, name));
-      RETURN_IF_ERROR(tree_.AddImplicit(child));
-    }
-    const Node& node = tree_.nodes_[child];
-    if (tree_.IsDirectory(node)) return Enter(child);
-    if (node.content == Content::kInode && HasType(tree_.inodes_[node.value], EntryType::kSymlink))
-      return Follow(child);
-    return Invalid("its parent " + Quote(tree_.PathOf(child)) + " is no directory in this layer");
-  }
-
-  Status Enter(uint32_t directory) {
-    if (++place_.depth > kMaxDepth)
-      return Error{Code::kLimit,
-                   "it is nested deeper than the limit of " + std::to_string(kMaxDepth)};
-    place_.node = directory;
-    return {};
-  }
-
-  Status Follow(uint32_t link) {
-    if (++followed_ > kMaxLinksFollowed) return TooManyLinks();
-    const format::InodeRecord& inode = tree_.inodes_[tree_.nodes_[link].value];
-    ASSIGN_OR_RETURN(std::string target,
-                     tree_.writer_.ReadString({inode.place, static_cast<uint32_t>(inode.size)}));
-    if (target[0] == '/') place_ = Place();
-    targets_.push_back(std::move(target));
-    Push(Split(targets_.back(), '/'));
-    return {};
-  }
-
-  Error TooManyLinks() const {
-    return Invalid("too many symbolic links in its parents, or a loop of them, at " +
-                   Quote(tree_.PathOf(place_.node)));
-  }
-
-  // What is left goes into `missing`, cleaned with the place it starts from.
-  Status Miss(std::string_view name) {
-    place_.missing = name;
-    for (; !pending_.empty(); pending_.pop_back()) {
-      place_.missing += '/';
-      place_.missing += pending_.back();
-    }
-    return {};
-  }
-
-  LayerTree& tree_;
-  const bool create_;
-  Place place_;
-  uint32_t followed_ = 0;
-  uint32_t steps_ = 0;
-  std::vector<std::string_view> pending_;  // the next one is the last
-  std::deque<std::string> targets_;        // what pending_ points into
-};
-
-LayerTree::LayerTree(LayerIndexWriter& writer, uint64_t entry_limit, Warn warn)
+LayerTree::LayerTree(LayerIndexWriter& writer, const LayerTreeLimits& limits, Warn warn)
     : writer_(writer),
-      entry_limit_(entry_limit),
+      limits_(limits),
       warn_(std::move(warn)),
       seed_(RandomSeed()),
+      memory_(limits.memory, limits.shared_memory),
+      inodes_(writer.NewSpool()),
+      names_(memory_),
       slots_(64, kNone) {
-  Node root;
-  root.content = Content::kInode;
-  root.value = 0;
-  root.flags = kImplicit;
-  nodes_.push_back(root);
-  format::InodeRecord inode;
-  inode.type = static_cast<uint8_t>(EntryType::kDirectory);
-  inode.mode = kImplicitMode;
-  inodes_.push_back(inode);
+  nodes_.emplace_back();  // the root; Add() and Emit() give it content
 }
 
-Result<std::optional<uint32_t>> LayerTree::Add(const TarEntry& entry) {
-  constexpr std::optional<uint32_t> kNoData;
+Status LayerTree::Spend(uint64_t steps) {
+  if (limits_.cancel != nullptr && limits_.cancel->load(std::memory_order_relaxed))
+    return Error{Code::kCancelled, "indexing was cancelled"};
+  if (steps > limits_.steps - steps_)
+    return Error{Code::kLimit,
+                 "the paths of the layer take more steps to follow than the limit of " +
+                     std::to_string(limits_.steps) + " for a layer"};
+  steps_ += steps;
+  return {};
+}
+
+Status LayerTree::PrepareRoot() {
+  return nodes_[kRoot].content == Content::kNothing ? AddImplicit(kRoot) : Status();
+}
+
+Result<LayerTree::Place> LayerTree::WalkTo(std::span<const std::string_view> components,
+                                           bool create, Memo* memo) {
+  std::string path = JoinPath(components);
+  if (memo->generation == generation_ && memo->path == path) return memo->place;
+  ASSIGN_OR_RETURN(Place place, Walker(*this, create).Walk(components));
+  // A path that was found leads to the same place until something on its way is replaced.
+  if (place.missing.empty()) *memo = {generation_, std::move(path), place};
+  return place;
+}
+
+Result<bool> LayerTree::Add(const TarEntry& entry) {
+  constexpr bool kNoData = false;
   RETURN_IF_ERROR(CountEntry());
+  RETURN_IF_ERROR(PrepareRoot());
   const std::vector<std::string_view> components = CleanPath(entry.path);
   if (components.empty()) {
     if (entry.path.empty() || entry.type != EntryType::kDirectory) {
       warn_("an entry named " + Quote(entry.path) + " that is no directory was ignored");
       return kNoData;
     }
-    ASSIGN_OR_RETURN(inodes_[nodes_[kRoot].value], MakeInode(entry));
-    nodes_[kRoot].flags &= static_cast<uint8_t>(~kImplicit);
+    ASSIGN_OR_RETURN(const format::InodeRecord inode, MakeInode(entry));
+    RETURN_IF_ERROR(SetInode(kRoot, inode));
     return kNoData;
   }
   const std::string_view name = components.back();
@@ -160,7 +90,7 @@ Result<std::optional<uint32_t>> LayerTree::Add(const TarEntry& entry) {
   const NameKind kind = ClassifyName(name, &hidden);
   if (kind == NameKind::kInvalidWhiteout) return Invalid("it is a whiteout of no valid name");
   auto walked =
-      Walker(*this, /*create=*/true).Walk(std::span(components).first(components.size() - 1));
+      WalkTo(std::span(components).first(components.size() - 1), /*create=*/true, &last_parent_);
   const bool is_marker = kind == NameKind::kWhiteout || kind == NameKind::kOpaque;
   if (!walked && is_marker && walked.error().code == Code::kInvalid) {
     // umoci writes `d` and `d/.wh.x` when a file replaces a directory. The file hides it all.
@@ -192,10 +122,10 @@ Result<std::optional<uint32_t>> LayerTree::Add(const TarEntry& entry) {
 }
 
 Status LayerTree::CountEntry() {
-  if (++entries_ > entry_limit_)
+  if (++entries_ > limits_.entries)
     return Error{Code::kLimit,
-                 "the layer has more entries than the limit of " + std::to_string(entry_limit_)};
-  return {};
+                 "the layer has more entries than the limit of " + std::to_string(limits_.entries)};
+  return Spend(1);
 }
 
 Status LayerTree::AddWhiteout(uint32_t parent, std::string_view name) {
@@ -217,9 +147,10 @@ Status LayerTree::AddLink(const TarEntry& entry, uint32_t parent, std::string_vi
   const std::string quoted = Quote(entry.link_target);
   const std::vector<std::string_view> components = CleanPath(entry.link_target);
   if (components.empty()) return Invalid("it is a hard link to " + quoted + ", the root directory");
-  ASSIGN_OR_RETURN(
-      Place place,
-      Walker(*this, /*create=*/false).Walk(std::span(components).first(components.size() - 1)));
+  ASSIGN_OR_RETURN(Place place, WalkTo(std::span(components).first(components.size() - 1),
+                                       /*create=*/false, &last_target_));
+  // What follows goes up to the root, from the target and for the path.
+  RETURN_IF_ERROR(Spend(place.depth * uint64_t{3}));
   ASSIGN_OR_RETURN(const uint32_t own, FindOrCreate(parent, name));
   if (IsInside(place.node, own))
     return Invalid("it is a hard link to " + quoted + ", which it replaces");
@@ -243,48 +174,57 @@ Status LayerTree::AddLink(const TarEntry& entry, uint32_t parent, std::string_vi
     if (whiteout == own) return Invalid("it is a hard link to " + quoted + ", which it replaces");
     if (whiteout != kNone || HidesLower(place.node))
       return Invalid("it is a hard link to " + quoted + ", which this layer deletes");
-    const std::string path = PathOf(place.node) + "/" + place.missing;
     content.content = Content::kExternalLink;
-    content.value = static_cast<uint32_t>(external_links_.size());
-    ASSIGN_OR_RETURN(const StringPlace stored, writer_.AddString(JoinPath(CleanPath(path))));
-    external_links_.push_back(stored);
+    ASSIGN_OR_RETURN(content.value, AddExternalLink(PathOf(place.node) + "/" + place.missing));
   }
   RemoveContent(own);
   nodes_[own].content = content.content;
+  nodes_[own].type = content.type;
   nodes_[own].value = content.value;
   return {};
 }
 
-Result<std::optional<uint32_t>> LayerTree::AddContent(const TarEntry& entry, uint32_t parent,
-                                                      std::string_view name) {
+Result<uint32_t> LayerTree::AddExternalLink(const std::string& path) {
+  const std::string clean = JoinPath(CleanPath(path));
+  if (clean.size() > kMaxPath)
+    return Error{Code::kLimit, "its target is a path of " + std::to_string(clean.size()) +
+                                   " bytes once its symbolic links are followed, the limit is " +
+                                   std::to_string(kMaxPath)};
+  RETURN_IF_ERROR(memory_.Take(sizeof(StringPlace)));
+  ASSIGN_OR_RETURN(const StringPlace stored, writer_.AddString(clean));
+  external_links_.push_back(stored);
+  return static_cast<uint32_t>(external_links_.size() - 1);
+}
+
+Result<bool> LayerTree::AddContent(const TarEntry& entry, uint32_t parent, std::string_view name) {
   ASSIGN_OR_RETURN(const format::InodeRecord inode, MakeInode(entry));
   ASSIGN_OR_RETURN(const uint32_t node, FindOrCreate(parent, name));
   if (entry.type == EntryType::kDirectory && IsDirectory(nodes_[node])) {
-    // Directories have one name, so nobody else sees the new attributes.
-    inodes_[nodes_[node].value] = inode;
-    nodes_[node].flags &= static_cast<uint8_t>(~kImplicit);
-    return std::optional<uint32_t>();
+    // It keeps its children. Directories have one name, so nobody else sees the new attributes.
+    RETURN_IF_ERROR(SetInode(node, inode));
+    return false;
   }
   RemoveContent(node);
-  ASSIGN_OR_RETURN(nodes_[node].value, AppendInode(inode));
+  RETURN_IF_ERROR(SetInode(node, inode));
+  return entry.type == EntryType::kRegular;
+}
+
+Status LayerTree::SetInode(uint32_t node, const format::InodeRecord& inode) {
+  RETURN_IF_ERROR(memory_.Take(kInodeBytes));
+  ASSIGN_OR_RETURN(nodes_[node].value, inodes_.Add(inode));
   nodes_[node].content = Content::kInode;
-  if (entry.type != EntryType::kRegular) return std::optional<uint32_t>();
-  return std::optional<uint32_t>(nodes_[node].value);
+  nodes_[node].type = static_cast<EntryType>(inode.type);
+  nodes_[node].flags &= static_cast<uint8_t>(~kImplicit);
+  return {};
 }
 
 Status LayerTree::AddImplicit(uint32_t node) {
   format::InodeRecord inode;
   inode.type = static_cast<uint8_t>(EntryType::kDirectory);
   inode.mode = kImplicitMode;
-  ASSIGN_OR_RETURN(nodes_[node].value, AppendInode(inode));
-  nodes_[node].content = Content::kInode;
+  RETURN_IF_ERROR(SetInode(node, inode));
   nodes_[node].flags |= kImplicit;
   return {};
-}
-
-Result<uint32_t> LayerTree::AppendInode(const format::InodeRecord& inode) {
-  inodes_.push_back(inode);
-  return static_cast<uint32_t>(inodes_.size() - 1);
 }
 
 Result<format::InodeRecord> LayerTree::MakeInode(const TarEntry& entry) {
@@ -328,19 +268,20 @@ Status LayerTree::StoreXattrs(const TarEntry& entry, format::InodeRecord* inode)
   return {};
 }
 
-void LayerTree::SetFlatOffset(uint32_t inode, uint64_t flat_offset) {
-  inodes_[inode].place = flat_offset;
-}
+void LayerTree::SetFlatOffset(uint64_t flat_offset) { inodes_.last().place = flat_offset; }
 
-void LayerTree::SetExtents(uint32_t inode, uint32_t first, uint32_t count) {
-  inodes_[inode].flags |= format::kInodeSparse;
-  inodes_[inode].extent_first = count == 0 ? 0 : first;
-  inodes_[inode].extent_count = count;
+void LayerTree::SetExtents(uint32_t first, uint32_t count) {
+  inodes_.last().flags |= format::kInodeSparse;
+  inodes_.last().extent_first = count == 0 ? 0 : first;
+  inodes_.last().extent_count = count;
 }
 
 void LayerTree::RemoveContent(uint32_t number) {
   Node& node = nodes_[number];
   if (IsDirectory(node)) DetachChildren(number);
+  if (node.content == Content::kInode &&
+      (node.type == EntryType::kDirectory || node.type == EntryType::kSymlink))
+    ++generation_;
   node.content = Content::kNothing;
   node.value = kNone;
   node.flags &= kWhiteout;  // which speaks of the layers below, not of this content
@@ -361,7 +302,8 @@ void LayerTree::DetachChildren(uint32_t number) {
 }
 
 std::string_view LayerTree::NameOf(const Node& node) const {
-  return std::string_view(names_).substr(node.name_offset, node.name_length);
+  // The root has no name, and there may be no block yet.
+  return node.name_length == 0 ? std::string_view() : names_.At(node.name_offset, node.name_length);
 }
 
 std::string LayerTree::PathOf(uint32_t node) const {
@@ -372,7 +314,7 @@ std::string LayerTree::PathOf(uint32_t node) const {
 }
 
 bool LayerTree::IsDirectory(const Node& node) const {
-  return node.content == Content::kInode && HasType(inodes_[node.value], EntryType::kDirectory);
+  return node.content == Content::kInode && node.type == EntryType::kDirectory;
 }
 
 // Whether what the layers below have in this directory is hidden by this layer, as far as it has
@@ -418,12 +360,18 @@ void LayerTree::InsertSlot(uint32_t node) {
 }
 
 // Also sweeps the deleted ones out.
-void LayerTree::GrowSlots() {
-  std::vector<uint32_t> old(slots_.size() * 2, kNone);
-  old.swap(slots_);
-  slots_used_ = 0;
-  for (const uint32_t node : old)
-    if (node != kNone && node != kDeleted) InsertSlot(node);
+Status LayerTree::GrowSlots() {
+  const uint64_t old_bytes = slots_.size() * sizeof slots_[0];
+  RETURN_IF_ERROR(memory_.Take(2 * old_bytes));
+  {
+    std::vector<uint32_t> old(slots_.size() * 2, kNone);
+    old.swap(slots_);
+    slots_used_ = 0;
+    for (const uint32_t node : old)
+      if (node != kNone && node != kDeleted) InsertSlot(node);
+  }
+  memory_.Give(old_bytes);
+  return {};
 }
 
 void LayerTree::EraseSlot(uint32_t node) {
@@ -441,56 +389,81 @@ Result<uint32_t> LayerTree::FindOrCreate(uint32_t parent, std::string_view name)
                                    " bytes is longer than the limit of " +
                                    std::to_string(kMaxName)};
   // Names made on the way count as well, or one long path an entry would multiply them.
-  if (nodes_.size() > entry_limit_ ||
-      names_.size() + name.size() > std::numeric_limits<uint32_t>::max())
+  if (nodes_.size() > limits_.entries)
     return Error{Code::kLimit, "the layer has more names than the limit of " +
-                                   std::to_string(entry_limit_) + " entries"};
+                                   std::to_string(limits_.entries) + " entries"};
+  if (slots_used_ * 4 >= slots_.size() * 3) RETURN_IF_ERROR(GrowSlots());
+  RETURN_IF_ERROR(memory_.Take(kNodeBytes));
   Node node;
   node.parent = parent;
-  node.name_offset = static_cast<uint32_t>(names_.size());
+  ASSIGN_OR_RETURN(node.name_offset, names_.Add(name));
   node.name_length = static_cast<uint8_t>(name.size());
   node.next_sibling = nodes_[parent].first_child;
-  names_ += name;
   const auto number = static_cast<uint32_t>(nodes_.size());
   nodes_[parent].first_child = number;
   nodes_.push_back(node);
-  if (slots_used_ * 4 >= slots_.size() * 3) GrowSlots();
   InsertSlot(number);
   return number;
 }
 
-std::vector<uint32_t> LayerTree::SortedChildren(const Node& node) const {
-  std::vector<uint32_t> children;
-  for (uint32_t child = node.first_child; child != kNone; child = nodes_[child].next_sibling)
-    if (nodes_[child].content != Content::kNothing || (nodes_[child].flags & kWhiteout) != 0)
-      children.push_back(child);
-  std::sort(children.begin(), children.end(),
-            [&](uint32_t a, uint32_t b) { return NameOf(nodes_[a]) < NameOf(nodes_[b]); });
-  return children;
+// The nodes that the index gets, breadth first, with the children of each sorted.
+Result<std::vector<uint32_t>> LayerTree::EmitOrder() {
+  std::vector<uint32_t> order;
+  order.reserve(nodes_.size());
+  order.push_back(kRoot);
+  for (size_t i = 0; i < order.size(); ++i) {
+    RETURN_IF_ERROR(Spend(0));
+    const auto first = static_cast<ptrdiff_t>(order.size());
+    for (uint32_t child = nodes_[order[i]].first_child; child != kNone;
+         child = nodes_[child].next_sibling)
+      if (IsShown(nodes_[child])) order.push_back(child);
+    std::sort(order.begin() + first, order.end(),
+              [&](uint32_t a, uint32_t b) { return NameOf(nodes_[a]) < NameOf(nodes_[b]); });
+  }
+  return order;
+}
+
+bool LayerTree::IsShown(const Node& node) {
+  return node.content != Content::kNothing || (node.flags & kWhiteout) != 0;
+}
+
+// The inodes that nodes still use; the numbers that they get, by their numbers so far.
+Result<std::vector<uint32_t>> LayerTree::EmitInodes(const std::vector<uint32_t>& order) {
+  constexpr uint32_t kUsed = 0;
+  std::vector<uint32_t> numbers(inodes_.size(), kNone);
+  for (const uint32_t node : order)
+    if (nodes_[node].content == Content::kInode) numbers[nodes_[node].value] = kUsed;
+  RETURN_IF_ERROR(inodes_.ForEach([&](uint32_t number, const format::InodeRecord& inode) -> Status {
+    if (numbers[number] != kUsed) return {};
+    ASSIGN_OR_RETURN(numbers[number], writer_.AddInode(inode));
+    return {};
+  }));
+  return numbers;
 }
 
 Status LayerTree::Emit() {
-  std::vector<uint32_t> order = {kRoot};
-  std::vector<uint32_t> numbers(inodes_.size(), kNone);  // in the file, of each inode met so far
-  for (size_t i = 0; i < order.size(); ++i) {
-    const std::vector<uint32_t> children = SortedChildren(nodes_[order[i]]);
-    RETURN_IF_ERROR(EmitNode(order[i], static_cast<uint32_t>(order.size()),
-                             static_cast<uint32_t>(children.size()), &numbers));
-    order.insert(order.end(), children.begin(), children.end());
+  RETURN_IF_ERROR(PrepareRoot());
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> order, EmitOrder());
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> numbers, EmitInodes(order));
+  uint32_t next_child = 1;
+  for (const uint32_t node : order) {
+    RETURN_IF_ERROR(Spend(0));
+    format::EntryRecord entry = MakeEntry(nodes_[node], numbers);
+    for (uint32_t child = nodes_[node].first_child; child != kNone;
+         child = nodes_[child].next_sibling)
+      if (IsShown(nodes_[child])) ++entry.child_count;
+    if (entry.child_count > 0) entry.first_child = next_child;
+    next_child += entry.child_count;
+    RETURN_IF_ERROR(writer_.AddEntry(entry));
   }
-  return {};
+  return names_.WriteTo(writer_);
 }
 
-Status LayerTree::EmitNode(uint32_t number, uint32_t first_child, uint32_t child_count,
-                           std::vector<uint32_t>* numbers) {
-  const Node& node = nodes_[number];
+format::EntryRecord LayerTree::MakeEntry(const Node& node,
+                                         const std::vector<uint32_t>& numbers) const {
   format::EntryRecord entry;
   entry.name_offset = node.name_offset;
   entry.name_length = node.name_length;
-  if (child_count > 0) {
-    entry.first_child = first_child;
-    entry.child_count = child_count;
-  }
   switch (node.content) {
     case Content::kNothing:
       entry.kind = static_cast<uint8_t>(LayerEntry::Kind::kWhiteout);
@@ -500,22 +473,17 @@ Status LayerTree::EmitNode(uint32_t number, uint32_t first_child, uint32_t child
       entry.link_offset = external_links_[node.value].offset;
       entry.link_length = external_links_[node.value].length;
       break;
-    case Content::kInode: {
+    case Content::kInode:
       entry.kind = static_cast<uint8_t>(LayerEntry::Kind::kInode);
       // A directory that comes with a whiteout of its own name shows nothing of the one below.
       if (IsDirectory(node) && (node.flags & kWhiteout) != 0)
         entry.flags |= format::kEntryOpaque | format::kEntryReplaces;
       if (IsDirectory(node) && (node.flags & kOpaque) != 0) entry.flags |= format::kEntryOpaque;
       if ((node.flags & kImplicit) != 0) entry.flags |= format::kEntryImplicit;
-      uint32_t& inode = (*numbers)[node.value];
-      if (inode == kNone) {
-        ASSIGN_OR_RETURN(inode, writer_.AddInode(inodes_[node.value]));
-      }
-      entry.inode = inode;
+      entry.inode = numbers[node.value];
       break;
-    }
   }
-  return writer_.AddEntry(entry);
+  return entry;
 }
 
 }  // namespace lamina

@@ -85,9 +85,16 @@ class ImageStream {
 
 class ImageWriter {
  public:
-  ImageWriter(const LayerStack& stack, const TreeOptions& options, const MergedTree& tree,
-              const ImageLayout& layout, const Digest& key, ImageStream* out)
-      : stack_(stack), options_(options), tree_(tree), layout_(layout), key_(key), out_(*out) {}
+  ImageWriter(const LayerStack& stack, const TreeOptions& options, const BuildWork& work,
+              const MergedTree& tree, const ImageLayout& layout, const Digest& key,
+              ImageStream* out)
+      : stack_(stack),
+        options_(options),
+        work_(work),
+        tree_(tree),
+        layout_(layout),
+        key_(key),
+        out_(*out) {}
 
   Status Run() {
     RETURN_IF_ERROR(PutSuperblock());
@@ -136,6 +143,7 @@ class ImageWriter {
   }
 
   Status PutInode(uint32_t number) {
+    RETURN_IF_ERROR(work_.GoOn());
     const MergedInode& inode = tree_.inodes[number];
     ASSIGN_OR_RETURN(const InodeShape shape, ShapeOf(stack_, options_, tree_, number));
     RETURN_IF_ERROR(out_.ZerosUpTo(uint64_t{inode.slot} * erofs::kSlotSize));
@@ -202,6 +210,7 @@ class ImageWriter {
   }
 
   Status PutBlocks(uint32_t number) {
+    RETURN_IF_ERROR(work_.GoOn());
     const MergedInode& inode = tree_.inodes[number];
     RETURN_IF_ERROR(out_.ZerosUpTo(uint64_t{inode.block} * kBlockSize));
     ASSIGN_OR_RETURN(const InodeShape shape, ShapeOf(stack_, options_, tree_, number));
@@ -233,6 +242,7 @@ class ImageWriter {
 
   const LayerStack& stack_;
   const TreeOptions& options_;
+  const BuildWork& work_;
   const MergedTree& tree_;
   const ImageLayout& layout_;
   const Digest& key_;
@@ -242,10 +252,11 @@ class ImageWriter {
 }  // namespace
 
 Result<uint64_t> WriteImage(const LayerStack& stack, const TreeOptions& options,
-                            const MergedTree& tree, const ImageLayout& layout, const Digest& key,
-                            int fd, const std::string& name) {
+                            const BuildWork& work, const MergedTree& tree,
+                            const ImageLayout& layout, const Digest& key, int fd,
+                            const std::string& name) {
   ImageStream out(fd, name);
-  RETURN_IF_ERROR(ImageWriter(stack, options, tree, layout, key, &out).Run());
+  RETURN_IF_ERROR(ImageWriter(stack, options, work, tree, layout, key, &out).Run());
   return out.offset();
 }
 

@@ -13,7 +13,8 @@ namespace lamina {
 
 // Bytes written, the trailer's included. `name` is for messages.
 Result<uint64_t> WriteImage(const LayerStack& stack, const TreeOptions& options,
-                            const MergedTree& tree, const ImageLayout& layout, const Digest& key,
-                            int fd, const std::string& name);
+                            const BuildWork& work, const MergedTree& tree,
+                            const ImageLayout& layout, const Digest& key, int fd,
+                            const std::string& name);
 
 }  // namespace lamina

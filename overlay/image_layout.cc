@@ -39,8 +39,9 @@ erofs::FileType FileTypeOf(EntryType type) {
 
 class Placer {
  public:
-  Placer(const LayerStack& stack, const TreeOptions& options, MergedTree* tree)
-      : stack_(stack), options_(options), tree_(*tree) {}
+  Placer(const LayerStack& stack, const TreeOptions& options, const BuildWork& work,
+         MergedTree* tree)
+      : stack_(stack), options_(options), work_(work), tree_(*tree) {}
 
   Result<ImageLayout> Run() {
     layout_.devices = options_.only_layer ? *options_.only_layer + 1 : stack_.size();
@@ -62,6 +63,7 @@ class Placer {
 
  private:
   Status PlaceInode(uint32_t number) {
+    RETURN_IF_ERROR(work_.GoOn());
     MergedInode& inode = tree_.inodes[number];
     if (inode.directory) RETURN_IF_ERROR(MeasureDirectory(number));
     ASSIGN_OR_RETURN(const InodeShape shape, ShapeOf(stack_, options_, tree_, number));
@@ -114,6 +116,7 @@ class Placer {
 
   const LayerStack& stack_;
   const TreeOptions& options_;
+  const BuildWork& work_;
   MergedTree& tree_;
   ImageLayout layout_;
   uint64_t at_ = 0;
@@ -124,8 +127,8 @@ class Placer {
 }  // namespace
 
 Result<ImageLayout> PlaceInodes(const LayerStack& stack, const TreeOptions& options,
-                                MergedTree* tree) {
-  return Placer(stack, options, tree).Run();
+                                const BuildWork& work, MergedTree* tree) {
+  return Placer(stack, options, work, tree).Run();
 }
 
 }  // namespace lamina

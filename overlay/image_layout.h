@@ -22,6 +22,6 @@ struct ImageLayout {
 // Fills in slot, block, file_type and directory_size of each inode. kLimit where the image would
 // not fit its format.
 Result<ImageLayout> PlaceInodes(const LayerStack& stack, const TreeOptions& options,
-                                MergedTree* tree);
+                                const BuildWork& work, MergedTree* tree);
 
 }  // namespace lamina

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "base/text.h"
-
 namespace lamina {
 
 std::string LayerStack::NameOf(uint32_t layer) const {
@@ -22,9 +20,11 @@ Result<LayerInode> LayerStack::Inode(InodeRef ref) const {
   return inode;
 }
 
-Result<ResolvedName> LayerStack::Root(uint32_t top, std::vector<LayerDirectory>* parts) const {
+Result<ResolvedName> LayerStack::Root(uint32_t top, BuildWork& work,
+                                      std::vector<LayerDirectory>* parts) const {
   NameResolver resolver(*this, parts);
   for (uint32_t layer = top + 1; layer-- > 0;) {
+    RETURN_IF_ERROR(work.SpendSearch(0));
     ASSIGN_OR_RETURN(const LayerEntry entry, Entry(layer, 0));
     ASSIGN_OR_RETURN(const bool more, resolver.Add(layer, 0, entry));
     if (resolver.name().kind != ResolvedName::Kind::kDirectory)
@@ -35,7 +35,8 @@ Result<ResolvedName> LayerStack::Root(uint32_t top, std::vector<LayerDirectory>*
 }
 
 Result<std::optional<uint32_t>> LayerStack::FindIn(const LayerDirectory& directory,
-                                                   std::string_view name) const {
+                                                   std::string_view name, BuildWork& work) const {
+  RETURN_IF_ERROR(work.SpendSearch(directory.child_count));
   uint32_t low = 0;
   uint32_t high = directory.child_count;
   while (low < high) {
@@ -54,81 +55,16 @@ Result<std::optional<uint32_t>> LayerStack::FindIn(const LayerDirectory& directo
 }
 
 Result<ResolvedName> LayerStack::Find(std::span<const LayerDirectory> parts, std::string_view name,
-                                      std::vector<LayerDirectory>* below) const {
+                                      BuildWork& work, std::vector<LayerDirectory>* below) const {
   NameResolver resolver(*this, below);
   for (const LayerDirectory& part : parts) {
-    ASSIGN_OR_RETURN(const std::optional<uint32_t> number, FindIn(part, name));
+    ASSIGN_OR_RETURN(const std::optional<uint32_t> number, FindIn(part, name, work));
     if (!number) continue;
     ASSIGN_OR_RETURN(const LayerEntry entry, Entry(part.layer, *number));
     ASSIGN_OR_RETURN(const bool more, resolver.Add(part.layer, *number, entry));
     if (!more) break;
   }
   return resolver.name();
-}
-
-Result<ResolvedName> LayerStack::Walk(uint32_t top, std::string_view path) const {
-  std::vector<LayerDirectory> parts;
-  ASSIGN_OR_RETURN(ResolvedName found, Root(top, &parts));
-  while (!path.empty()) {
-    const size_t slash = path.find('/');
-    const std::string_view component = path.substr(0, slash);
-    path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
-    std::vector<LayerDirectory> below;
-    ASSIGN_OR_RETURN(found, Find(parts, component, &below));
-    if (!path.empty() && found.kind != ResolvedName::Kind::kDirectory) return ResolvedName{};
-    parts = std::move(below);
-  }
-  return found;
-}
-
-Result<InodeRef> LayerStack::FollowLink(uint32_t layer, std::string_view path) const {
-  // Every round goes to a lower layer, so this ends.
-  while (layer > 0) {
-    ASSIGN_OR_RETURN(const ResolvedName found, Walk(layer - 1, path));
-    switch (found.kind) {
-      case ResolvedName::Kind::kFile:
-        return found.inode;
-      case ResolvedName::Kind::kDirectory:
-        return Error{Code::kInvalid, "the target is a directory"};
-      case ResolvedName::Kind::kAbsent:
-      case ResolvedName::Kind::kWhiteout:
-        return Error{Code::kInvalid, "the target is missing in the layers below"};
-      case ResolvedName::Kind::kExternalLink:
-        layer = found.layer;
-        path = found.link_path;
-    }
-  }
-  return Error{Code::kInvalid, "the target is missing, as there is no layer below"};
-}
-
-Status LayerStack::CheckLinks(uint32_t layer) const {
-  const uint64_t count = layers_[layer]->facts().entry_count;
-  for (uint32_t number = 0; number < count; ++number) {
-    ASSIGN_OR_RETURN(const LayerEntry entry, Entry(layer, number));
-    if (entry.kind != LayerEntry::Kind::kExternalLink) continue;
-    const auto target = FollowLink(layer, entry.link_path);
-    if (!target)
-      return target.error().Within(fmt::format("{}: hard link {} to {}", NameOf(layer),
-                                               Quote(PathOf(layer, number)),
-                                               Quote(entry.link_path)));
-  }
-  return {};
-}
-
-// Children stand behind their directory in an index, so one walk to the front meets all folders of
-// the path.
-std::string LayerStack::PathOf(uint32_t layer, uint32_t entry) const {
-  const auto self = Entry(layer, entry);
-  std::string path(self ? self->name : "?");
-  for (uint32_t number = entry; number-- > 1;) {
-    const auto folder = Entry(layer, number);
-    if (!folder || entry < folder->first_child ||
-        entry - folder->first_child >= folder->child_count)
-      continue;
-    path = std::string(folder->name) + "/" + path;
-    entry = number;
-  }
-  return path;
 }
 
 Result<bool> NameResolver::Add(uint32_t layer, uint32_t number, const LayerEntry& entry) {

@@ -2,7 +2,7 @@
 
 // LayerStack: the layers of an image as the merge sees them. It applies the rules of
 // docs/semantics.md to one name at a time: which layer's entry is seen, which layers share a
-// directory, where a hard link to a lower layer leads. Names and paths are views into the mapped
+// directory. What looks names up spends the work's steps. Names and paths are views into the mapped
 // indexes. Immutable; any thread. The layers outlive it.
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "index/layer_index.h"
+#include "overlay/build_work.h"
 
 namespace lamina {
 
@@ -60,25 +61,17 @@ class LayerStack {
   Result<LayerInode> Inode(InodeRef ref) const;
 
   // The root of layers `top`, `top` - 1, … 0.
-  Result<ResolvedName> Root(uint32_t top, std::vector<LayerDirectory>* parts) const;
+  Result<ResolvedName> Root(uint32_t top, BuildWork& work,
+                            std::vector<LayerDirectory>* parts) const;
   // The name in a directory that `parts` make up, topmost first. `below` takes the parts of a
   // directory found.
   Result<ResolvedName> Find(std::span<const LayerDirectory> parts, std::string_view name,
-                            std::vector<LayerDirectory>* below) const;
+                            BuildWork& work, std::vector<LayerDirectory>* below) const;
   // The entry of that name among a layer's children: binary search.
-  Result<std::optional<uint32_t>> FindIn(const LayerDirectory& directory,
-                                         std::string_view name) const;
-  // The file to which a hard link of `layer` to `path` leads in the layers below it, through
-  // further such links. The error has the reason only.
-  Result<InodeRef> FollowLink(uint32_t layer, std::string_view path) const;
-  // Every hard link of this layer to the layers below leads to a file, whether an upper layer hides
-  // it or not: a layer that cannot be unpacked is refused. The error names layer, link, target and
-  // reason.
-  Status CheckLinks(uint32_t layer) const;
+  Result<std::optional<uint32_t>> FindIn(const LayerDirectory& directory, std::string_view name,
+                                         BuildWork& work) const;
 
  private:
-  std::string PathOf(uint32_t layer, uint32_t entry) const;
-  Result<ResolvedName> Walk(uint32_t top, std::string_view path) const;
   Layers layers_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "overlay/erofs_format.h"
+#include "overlay/link_resolver.h"
 
 namespace lamina {
 namespace {
@@ -62,8 +63,8 @@ bool ComesLater(const Cursor& a, const Cursor& b) {
 
 class Merger {
  public:
-  Merger(const LayerStack& stack, const TreeOptions& options)
-      : stack_(stack), options_(options), inode_of_(stack.size()) {}
+  Merger(const LayerStack& stack, const TreeOptions& options, BuildWork& work, LinkResolver& links)
+      : stack_(stack), options_(options), work_(work), links_(links), inode_of_(stack.size()) {}
 
   Result<MergedTree> Run();
 
@@ -91,6 +92,8 @@ class Merger {
 
   const LayerStack& stack_;
   const TreeOptions& options_;
+  BuildWork& work_;
+  LinkResolver& links_;
   MergedTree tree_;
   std::vector<std::vector<uint32_t>> inode_of_;  // by layer and its inode: the merged one, or kNone
   std::vector<Pending> stack_of_directories_;
@@ -130,7 +133,7 @@ Status Merger::AddRoot() {
   root.kind = ResolvedName::Kind::kDirectory;
   if (stack_.size() > 0) {
     const uint32_t top = static_cast<uint32_t>(options_.only_layer.value_or(stack_.size() - 1));
-    ASSIGN_OR_RETURN(root, stack_.Root(top, &found_parts_));
+    ASSIGN_OR_RETURN(root, stack_.Root(top, work_, &found_parts_));
   }
   AddDirectory(Pending{}, root, static_cast<uint32_t>(found_parts_.size()));
   tree_.inodes[0].parent = 0;
@@ -178,6 +181,7 @@ Status Merger::MergeChildren(const Pending& pending, std::span<const LayerDirect
     NameResolver resolver(stack_, &found_parts_);
     bool more = true;
     while (!heap.empty() && heap.front().entry().name == name) {
+      RETURN_IF_ERROR(work_.GoOn());
       std::pop_heap(heap.begin(), heap.end(), ComesLater);
       Cursor& cursor = heap.back();
       if (more) {
@@ -202,11 +206,12 @@ Status Merger::OwnChildren(const Pending& pending, std::span<const LayerDirector
   if (parts.empty() || parts[0].child_count == 0) return {};
   ASSIGN_OR_RETURN(Cursor cursor, Cursor::Begin(stack_, parts[0]));
   while (!cursor.done()) {
+    RETURN_IF_ERROR(work_.GoOn());
     const size_t parts_before = found_parts_.size();
     NameResolver resolver(stack_, &found_parts_);
     ASSIGN_OR_RETURN(bool more, resolver.Add(cursor.layer(), cursor.number(), cursor.entry()));
     for (size_t i = 1; more && i < parts.size(); ++i) {
-      ASSIGN_OR_RETURN(const auto number, stack_.FindIn(parts[i], cursor.entry().name));
+      ASSIGN_OR_RETURN(const auto number, stack_.FindIn(parts[i], cursor.entry().name, work_));
       if (!number) continue;
       ASSIGN_OR_RETURN(const LayerEntry entry, stack_.Entry(parts[i].layer, *number));
       ASSIGN_OR_RETURN(more, resolver.Add(parts[i].layer, *number, entry));
@@ -271,7 +276,7 @@ Result<uint32_t> Merger::SharedInode(InodeRef ref) {
 }
 
 Result<uint32_t> Merger::LinkedInode(const ResolvedName& name) {
-  auto target = stack_.FollowLink(name.layer, name.link_path);
+  auto target = links_.Follow(name);
   if (!target) return target.error().Within(stack_.NameOf(name.layer));
   return SharedInode(*target);
 }
@@ -335,11 +340,13 @@ std::string MergedTree::PathOf(const LayerStack& stack, uint32_t inode) const {
   return path.empty() ? "/" : path;
 }
 
-Result<MergedTree> MergeLayers(const LayerStack& stack, const TreeOptions& options) {
+Result<MergedTree> MergeLayers(const LayerStack& stack, const TreeOptions& options,
+                               BuildWork& work) {
+  LinkResolver links(stack, work);
   for (uint32_t layer = static_cast<uint32_t>(options.only_layer.value_or(0)); layer < stack.size();
        ++layer)
-    RETURN_IF_ERROR(stack.CheckLinks(layer));
-  return Merger(stack, options).Run();
+    RETURN_IF_ERROR(links.Check(layer));
+  return Merger(stack, options, work, links).Run();
 }
 
 }  // namespace lamina

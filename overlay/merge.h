@@ -55,6 +55,7 @@ struct MergedTree {
   std::string PathOf(const LayerStack& stack, uint32_t inode) const;
 };
 
-Result<MergedTree> MergeLayers(const LayerStack& stack, const TreeOptions& options);
+Result<MergedTree> MergeLayers(const LayerStack& stack, const TreeOptions& options,
+                               BuildWork& work);
 
 }  // namespace lamina

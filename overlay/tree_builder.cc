@@ -52,16 +52,17 @@ Result<TreeFacts> BuildTree(std::span<const std::shared_ptr<const LayerIndex>> l
   if (options.only_layer && *options.only_layer >= layers.size())
     return Error{Code::kInvalid, fmt::format("there is no layer {}, the image has {}",
                                              *options.only_layer, layers.size())};
+  BuildWork work(options.step_limit, options.cancel);
   const LayerStack stack(layers.first(LayersUsed(layers.size(), options)));
   std::vector<Digest> digests;
   for (const auto& layer : layers) digests.push_back(layer->facts().blob_digest);
 
-  ASSIGN_OR_RETURN(MergedTree tree, MergeLayers(stack, options));
-  ASSIGN_OR_RETURN(const ImageLayout layout, PlaceInodes(stack, options, &tree));
+  ASSIGN_OR_RETURN(MergedTree tree, MergeLayers(stack, options, work));
+  ASSIGN_OR_RETURN(const ImageLayout layout, PlaceInodes(stack, options, work, &tree));
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   ASSIGN_OR_RETURN(const uint64_t bytes,
-                   WriteImage(stack, options, tree, layout, TreeKey(digests, options), file.fd(),
-                              file.temporary_path()));
+                   WriteImage(stack, options, work, tree, layout, TreeKey(digests, options),
+                              file.fd(), file.temporary_path()));
   RETURN_IF_ERROR(file.Commit());
   return TreeFacts{tree.inodes.size(), tree.names.size() + 1, bytes};
 }

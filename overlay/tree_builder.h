@@ -5,6 +5,7 @@
 // space). Needs at most a hundred bytes of memory an entry beside the mapped inputs. Pure over its
 // inputs: the same layers and options give the same bytes. Blocks on local disk only; any thread.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -26,6 +27,10 @@ struct TreeOptions {
   // devices 0/0, opaque directories with trusted.overlay.opaque=y. Hard links to lower layers are
   // resolved against the layers below.
   std::optional<size_t> only_layer;
+  // Names looked up in layers, weighed by their number in the directory; about a minute.
+  uint64_t step_limit = 1u << 29;
+  // Set from outside to give up with kCancelled; no part of the tree's key. May be absent.
+  const std::atomic<bool>* cancel = nullptr;
 };
 
 struct TreeFacts {

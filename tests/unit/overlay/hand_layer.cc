@@ -35,7 +35,8 @@ class HandWriter {
       RETURN_IF_ERROR(writer_.AddEntry(record));
       for (const HandEntry& child : entry.children) waiting.push_back(&child);
     }
-    ASSIGN_OR_RETURN(AtomicFile file, writer_.Write(facts, names_, {}));
+    RETURN_IF_ERROR(writer_.AddNames(names_));
+    ASSIGN_OR_RETURN(AtomicFile file, writer_.Write(facts, {}));
     return file.Commit();
   }
 
