@@ -112,6 +112,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
                     .name = request.name,
                     .output_path = paths_.Index(request.descriptor.digest),
                     .sink = sink ? &*sink : nullptr,
+                    .windows = &decoding_->windows,
                     .cancel = &cancelled_};
   if (writer)
     pass.before_publish = [&](const std::shared_ptr<const LayerIndex>& index) {

@@ -16,6 +16,7 @@
 #include "base/digest.h"
 #include "base/result.h"
 #include "index/layer_index.h"
+#include "index/window_budget.h"
 
 namespace lamina {
 
@@ -45,6 +46,9 @@ struct IndexRequest {
   // Called when all is verified, before the index gets its name: what belongs to it is committed
   // here, so that whoever finds the index finds that too. May be absent.
   std::function<void(const std::shared_ptr<const LayerIndex>&)> before_publish = {};
+  // Bounds the memory of zstd windows; the pass waits for its own, without a deadline. May be
+  // absent.
+  WindowBudget* windows = nullptr;
   // Set from outside to give up with kCancelled. May be absent.
   const std::atomic<bool>* cancel = nullptr;
 };
