@@ -173,6 +173,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource
                     .output_path = paths_.Index(request.descriptor.digest),
                     .sink = sink ? &*sink : nullptr,
                     .memory = &index_memory_,
+                    .windows = &decoding_->windows,
                     .cancel = &cancelled_};
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
     return Publish(request, index, file, writer ? writer->get() : nullptr);

@@ -98,7 +98,8 @@ Result<RawReader> OpenReader(const ChunkWork& work) {
   }
   ASSIGN_OR_RETURN(const CheckpointView checkpoint, work.index.CheckpointAt(chunk.checkpoint));
   return RawReader::Open(work.index.facts().compression, checkpoint, chunk.blob_end, chunk.raw_end,
-                         work.blob, work.deadline);
+                         work.blob, work.deadline,
+                         work.shared == nullptr ? nullptr : &work.shared->windows);
 }
 
 Status Decode(const ChunkWork& work) {

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "index/layer_index.h"
 #include "index/paused_readers.h"
+#include "index/window_budget.h"
 
 namespace lamina {
 
@@ -17,8 +18,9 @@ namespace lamina {
 // checkpoint), verified.
 using PassingChunk = std::function<void(uint64_t chunk, ByteSpan flat_bytes)>;
 
-// What the reads of a process share.
+// What the reads of a process share; the windows also with its indexing passes.
 struct DecodeResources {
+  WindowBudget windows;  // before those who hold some
   PausedReaders paused;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "index/gzip_decoder.h"
 #include "index/plain_decoder.h"
@@ -88,12 +89,13 @@ Result<Compression> SniffCompression(ByteSpan head) {
   return Compression::kNone;
 }
 
-std::unique_ptr<StreamDecoder> StreamDecoder::Create(Compression compression) {
+std::unique_ptr<StreamDecoder> StreamDecoder::Create(Compression compression,
+                                                     WindowAccount account) {
   switch (compression) {
     case Compression::kGzip:
       return std::make_unique<GzipDecoder>(0, 0);
     case Compression::kZstd:
-      return std::make_unique<ZstdDecoder>(0, 0);
+      return std::make_unique<ZstdDecoder>(0, 0, std::move(account));
     case Compression::kNone:
       break;
   }
@@ -102,7 +104,8 @@ std::unique_ptr<StreamDecoder> StreamDecoder::Create(Compression compression) {
 
 Result<std::unique_ptr<StreamDecoder>> StreamDecoder::Resume(Compression compression,
                                                              uint64_t raw_offset,
-                                                             uint64_t blob_offset, ByteSpan state) {
+                                                             uint64_t blob_offset, ByteSpan state,
+                                                             WindowAccount account) {
   if (compression == Compression::kGzip) return GzipDecoder::Resume(raw_offset, blob_offset, state);
   if (!state.empty()) {
     return Error{Code::kCorrupt,
@@ -111,7 +114,7 @@ Result<std::unique_ptr<StreamDecoder>> StreamDecoder::Resume(Compression compres
   }
   std::unique_ptr<StreamDecoder> decoder;
   if (compression == Compression::kZstd) {
-    decoder = std::make_unique<ZstdDecoder>(raw_offset, blob_offset);
+    decoder = std::make_unique<ZstdDecoder>(raw_offset, blob_offset, std::move(account));
   } else if (raw_offset == blob_offset) {
     decoder = std::make_unique<PlainDecoder>(raw_offset);
   } else {

@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "index/window_budget.h"
 
 namespace lamina {
 
@@ -42,18 +43,20 @@ class StreamDecoder {
  public:
   virtual ~StreamDecoder() = default;
 
-  static std::unique_ptr<StreamDecoder> Create(Compression compression);
+  static std::unique_ptr<StreamDecoder> Create(Compression compression, WindowAccount account = {});
   // `state` as in a Checkpoint. kUnsupported when it was written by another version of the codec
   // library (the layer is then indexed again); kCorrupt when it is damaged, never undefined
   // behaviour.
   static Result<std::unique_ptr<StreamDecoder>> Resume(Compression compression, uint64_t raw_offset,
-                                                       uint64_t blob_offset, ByteSpan state);
+                                                       uint64_t blob_offset, ByteSpan state,
+                                                       WindowAccount account = {});
 
   // Decodes from the front of `*input`, which it shortens by what it consumed, into `out`; returns
   // the bytes written. Fewer than out.size() only when the input is used up or the stream has
   // ended. Gzip members and zstd frames (skippable ones too) follow each other without a sign to
   // the caller; a million empty members are a loop. Checksums of members and frames are verified.
-  // Errors: kCorrupt; kLimit for a zstd window above 128 MiB.
+  // Errors: kCorrupt; kLimit for a zstd window above 128 MiB; kTimeout where the account gave no
+  // window. A decoder that has failed once goes on failing.
   virtual Result<size_t> Decode(ByteSpan* input, MutableByteSpan out) = 0;
 
   // After the last input byte: kCorrupt "truncated" unless a member or frame has ended exactly

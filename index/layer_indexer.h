@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "index/layer_index.h"
 #include "index/memory_budget.h"
+#include "index/window_budget.h"
 
 namespace lamina {
 
@@ -51,6 +52,9 @@ struct IndexRequest {
   // it is committed before, so that whoever finds the index finds that too. Where it is absent, the
   // file is committed.
   std::function<Status(const std::shared_ptr<const LayerIndex>&, AtomicFile&)> publish = {};
+  // Bounds the memory of zstd windows; the pass waits for its own, without a deadline. May be
+  // absent.
+  WindowBudget* windows = nullptr;
   // Set from outside to give up with kCancelled. May be absent.
   const std::atomic<bool>* cancel = nullptr;
 };

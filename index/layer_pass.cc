@@ -101,7 +101,10 @@ Status LayerPass::StartDecoder() {
   if (!head_.empty()) {
     ASSIGN_OR_RETURN(compression_, SniffCompression(head_));
   }
-  decoder_ = StreamDecoder::Create(compression_);
+  decoder_ = StreamDecoder::Create(compression_, {.budget = request_.windows,
+                                                  .owner = OwnerOf(blob_.origin()),
+                                                  .deadline = {},
+                                                  .cancel = request_.cancel});
   // An uncompressed blob's digest is its diff id.
   hashes_raw_ = compression_ != Compression::kNone ||
                 request_.blob_digest.algorithm() != DiffAlgorithm(request_);

@@ -18,15 +18,18 @@ constexpr uint8_t kPadding[16] = {};
 
 Result<RawReader> RawReader::Open(Compression compression, const CheckpointView& checkpoint,
                                   uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
-                                  const Deadline& deadline) {
+                                  const Deadline& deadline, WindowBudget* windows) {
   if (checkpoint.blob_offset > blob_end || blob_end > blob.size() ||
       checkpoint.raw_offset > raw_end) {
     return Error{Code::kCorrupt, fmt::format("the index names bytes {} to {} of a blob of {}",
                                              checkpoint.blob_offset, blob_end, blob.size())};
   }
-  ASSIGN_OR_RETURN(auto decoder, StreamDecoder::Resume(compression, checkpoint.raw_offset,
-                                                       checkpoint.blob_offset, checkpoint.state));
   RawReader reader(blob, deadline);
+  WindowAccount account{
+      .budget = windows, .owner = OwnerOf(blob.origin()), .deadline = reader.deadline_};
+  ASSIGN_OR_RETURN(auto decoder,
+                   StreamDecoder::Resume(compression, checkpoint.raw_offset, checkpoint.blob_offset,
+                                         checkpoint.state, std::move(account)));
   reader.decoder_ = std::move(decoder);
   reader.fetched_ = checkpoint.blob_offset;
   reader.blob_end_ = blob_end;
@@ -40,11 +43,11 @@ void RawReader::Resume(uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
   blob_end_ = std::max(blob_end, fetched_);
   raw_end_ = raw_end;
   blob_ = &blob;
-  deadline_ = deadline;
+  *deadline_ = deadline;
 }
 
 Status RawReader::CheckDeadline() const {
-  if (!deadline_.passed()) return {};
+  if (!deadline_->passed()) return {};
   return Error{Code::kTimeout, fmt::format("decoding came to byte {} of the raw stream in time",
                                            decoder_->raw_offset())};
 }
@@ -110,7 +113,7 @@ Status RawReader::Fetch() {
   const uint64_t left = blob_end_ - fetched_;
   input_storage_.resize(left <= kOneFetch && input_storage_.empty() ? left
                                                                     : std::min(left, kFetchStep));
-  RETURN_IF_ERROR(blob_->ReadAt(fetched_, input_storage_, deadline_));
+  RETURN_IF_ERROR(blob_->ReadAt(fetched_, input_storage_, *deadline_));
   fetched_ += input_storage_.size();
   input_ = input_storage_;
   return {};

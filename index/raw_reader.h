@@ -22,10 +22,11 @@ inline constexpr uint64_t kFetchStep = 4u << 20;
 
 class RawReader {
  public:
-  // Reads nothing yet. `blob_end` and `raw_end` are those of the last chunk to be read.
+  // Reads nothing yet. `windows` may be null. `blob_end` and `raw_end` are those of the last chunk
+  // to be read.
   static Result<RawReader> Open(Compression compression, const CheckpointView& checkpoint,
                                 uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
-                                const Deadline& deadline);
+                                const Deadline& deadline, WindowBudget* windows = nullptr);
 
   // Goes on from where it is, for another read of the same blob.
   void Resume(uint64_t blob_end, uint64_t raw_end, BlobSource& blob, const Deadline& deadline);
@@ -42,7 +43,8 @@ class RawReader {
   uint64_t raw_position() const { return decoder_->raw_offset() - piece_.size(); }
 
  private:
-  RawReader(BlobSource& blob, const Deadline& deadline) : blob_(&blob), deadline_(deadline) {}
+  RawReader(BlobSource& blob, const Deadline& deadline)
+      : blob_(&blob), deadline_(std::make_shared<Deadline>(deadline)) {}
   Status FillPiece();
   Status Fetch();
   Status CheckDeadline() const;
@@ -54,7 +56,7 @@ class RawReader {
   bool may_pad_ = false;  // see Fetch()
   bool usable_ = true;
   BlobSource* blob_;
-  Deadline deadline_;
+  std::shared_ptr<Deadline> deadline_;  // the decoder waits by it too
   std::vector<uint8_t> input_storage_;
   ByteSpan input_;  // not yet decoded
   std::vector<uint8_t> piece_storage_;

@@ -1,10 +1,15 @@
 #include "index/zstd_decoder.h"
 
+// ZSTD_createDCtx_advanced() alone: the memory of a decoder is accounted for by its allocator.
+#define ZSTD_STATIC_LINKING_ONLY
 #include <fmt/format.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
 
 #include "base/text.h"
 #include "index/decoder_position.h"
@@ -14,6 +19,11 @@ namespace {
 
 constexpr int kWindowLogMax = 27;  // 128 MiB
 constexpr size_t kMagicSize = 4;
+
+// What a window of 8 MiB takes with libzstd's margin, and less, is not on any account.
+constexpr size_t kFreeOfAccount = 9u << 20;
+// In front of what is allocated stands its size.
+constexpr size_t kSizeBytes = alignof(std::max_align_t);
 
 bool IsFrameMagic(uint32_t magic) {
   return magic == ZSTD_MAGICNUMBER ||
@@ -42,8 +52,11 @@ uint64_t WindowSize(ByteSpan head) {
 
 void ZstdDecoder::Free::operator()(ZSTD_DCtx_s* context) const { ZSTD_freeDCtx(context); }
 
-ZstdDecoder::ZstdDecoder(uint64_t raw_offset, uint64_t blob_offset)
-    : context_(ZSTD_createDCtx()), frame_raw_(raw_offset), frame_blob_(blob_offset) {
+ZstdDecoder::ZstdDecoder(uint64_t raw_offset, uint64_t blob_offset, WindowAccount account)
+    : account_(std::move(account)),
+      context_(ZSTD_createDCtx_advanced({Allocate, Release, this})),
+      frame_raw_(raw_offset),
+      frame_blob_(blob_offset) {
   raw_offset_ = raw_offset;
   blob_offset_ = blob_offset;
   if (!context_ ||
@@ -52,6 +65,35 @@ ZstdDecoder::ZstdDecoder(uint64_t raw_offset, uint64_t blob_offset)
 }
 
 ZstdDecoder::~ZstdDecoder() = default;
+
+// libzstd frees a window before it asks for a larger one, so nobody waits while holding one.
+void* ZstdDecoder::Allocate(void* self, size_t size) {
+  auto& decoder = *static_cast<ZstdDecoder*>(self);
+  const WindowAccount& account = decoder.account_;
+  const bool accounted = account.budget != nullptr && size > kFreeOfAccount;
+  if (accounted &&
+      !account.budget->Acquire(account.owner, size, account.deadline.get(), account.cancel)) {
+    decoder.refused_ = true;
+    return nullptr;
+  }
+  auto* block = static_cast<uint8_t*>(std::malloc(kSizeBytes + size));
+  if (block == nullptr) {
+    if (accounted) account.budget->Release(account.owner, size);
+    return nullptr;
+  }
+  StoreLe<uint64_t>(block, size);
+  return block + kSizeBytes;
+}
+
+void ZstdDecoder::Release(void* self, void* address) {
+  if (address == nullptr) return;
+  const WindowAccount& account = static_cast<ZstdDecoder*>(self)->account_;
+  uint8_t* block = static_cast<uint8_t*>(address) - kSizeBytes;
+  const auto size = LoadLe<uint64_t>(block);
+  std::free(block);
+  if (account.budget != nullptr && size > kFreeOfAccount)
+    account.budget->Release(account.owner, size);
+}
 
 Result<size_t> ZstdDecoder::Decode(ByteSpan* input, MutableByteSpan out) {
   const size_t wanted = out.size();
@@ -126,6 +168,11 @@ Error ZstdDecoder::Fault(size_t code) const {
       return Error{Code::kUnsupported,
                    fmt::format("the zstd frame at byte {} needs a dictionary", frame_blob_)};
     case ZSTD_error_memory_allocation:
+      if (refused_)
+        return Error{Code::kTimeout,
+                     fmt::format("the zstd frame at byte {} needs a window of {}, and others hold "
+                                 "the memory for large windows",
+                                 frame_blob_, HumanSize(WindowSize(head_)))};
       return Error{Code::kInternal, "there is no memory for a zstd window"};
     default:
       return Error{Code::kCorrupt, fmt::format("the zstd frame at byte {} is damaged: {}",

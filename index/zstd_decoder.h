@@ -17,7 +17,7 @@ namespace lamina {
 class ZstdDecoder : public StreamDecoder {
  public:
   // Both offsets are those of a frame start.
-  ZstdDecoder(uint64_t raw_offset, uint64_t blob_offset);
+  ZstdDecoder(uint64_t raw_offset, uint64_t blob_offset, WindowAccount account = {});
   ~ZstdDecoder() override;
 
   // Bytes that were decoded before an error are returned first; the error comes with the next call.
@@ -32,11 +32,17 @@ class ZstdDecoder : public StreamDecoder {
   Status Run(ByteSpan* input, MutableByteSpan* out);
   Error Fault(size_t code) const;
 
+  // libzstd's memory, of which large windows go on the account.
+  static void* Allocate(void* self, size_t size);
+  static void Release(void* self, void* address);
+
   struct Free {
     void operator()(ZSTD_DCtx_s* context) const;
   };
-  std::unique_ptr<ZSTD_DCtx_s, Free> context_;
-  uint64_t frame_raw_;  // start of the present frame
+  const WindowAccount account_;
+  bool refused_ = false;                        // the account gave no window in time
+  std::unique_ptr<ZSTD_DCtx_s, Free> context_;  // allocates by the members above
+  uint64_t frame_raw_;                          // start of the present frame
   uint64_t frame_blob_;
   std::array<uint8_t, 18> head_{};  // the first bytes of the frame, as many as any frame header has
   size_t head_size_ = 0;
