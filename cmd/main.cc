@@ -78,11 +78,14 @@ void AddMounting(CLI::App& app, CommandLine& line) {
 
   CLI::App* umount =
       NewCommand(app, line, "umount", "Take a mount away; its daemon ends",
-                 "lamina umount /mnt/images", [&] { return RunUmount(line.common, line.umount); });
+                 "lamina umount /mnt/images", [&] { return RunUmount(line.umount); });
   umount->add_option("mountpoint", line.umount.mountpoint, "where lamina is mounted")
       ->capture_default_str();
   umount->add_flag("-l,--lazy", line.umount.lazy,
                    "detach now although something uses it; end when nothing does");
+  umount->add_option("--wait", line.umount.wait_seconds, "seconds to wait for the daemon's end")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
 }
 
 void AddData(CLI::App& app, CommandLine& line) {

@@ -1,10 +1,7 @@
-// mount and umount: the daemon's life.
+// mount: the daemon's life.
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <poll.h>
-#include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,8 +25,6 @@
 
 namespace lamina {
 namespace {
-
-constexpr std::chrono::seconds kEndWait{20};
 
 // How the child that becomes the daemon tells its parent that the tree answers, or why not.
 class ReadyPipe {
@@ -144,37 +139,6 @@ int ServeInBackground(const CommonOptions& common, const MountCommand& command) 
   return served ? 0 : 1;
 }
 
-// The daemon has let the store go: a new one can start at once.
-bool StoreIsFree(const std::string& store) {
-  auto lock = OpenFile(StorePaths{store}.Lock(), O_RDWR);
-  return !lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0;
-}
-
-Status UnmountAsUser(const std::string& mountpoint, bool lazy) {
-  const pid_t child = ::fork();
-  if (child < 0) return ErrnoError(errno, "cannot start fusermount3");
-  if (child == 0) {
-    ::execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", mountpoint.c_str(), nullptr);
-    ::_exit(127);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return Error{Code::kIo, fmt::format("fusermount3 could not unmount {}", mountpoint)};
-}
-
-Status Unmount(const std::string& mountpoint, bool lazy) {
-  if (::geteuid() != 0) return UnmountAsUser(mountpoint, lazy);
-  if (::umount2(mountpoint.c_str(), (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0) return {};
-  if (errno == EBUSY)
-    return Error{Code::kUnavailable,
-                 fmt::format("{} is in use: end what works in it (fuser -vm {}), or give --lazy",
-                             mountpoint, mountpoint)};
-  if (errno == EINVAL)
-    return Error{Code::kNotFound, fmt::format("nothing is mounted at {}", mountpoint)};
-  return ErrnoError(errno, "cannot unmount " + mountpoint);
-}
-
 }  // namespace
 
 int RunMount(const CommonOptions& given_common, const MountCommand& given) {
@@ -189,15 +153,6 @@ int RunMount(const CommonOptions& given_common, const MountCommand& given) {
   if (!command.foreground) return ServeInBackground(common, command);
   const Status served = Serve(common, command, [] {});
   return served ? 0 : Fail(served.error());
-}
-
-int RunUmount(const CommonOptions& common, const UmountCommand& command) {
-  if (Status unmounted = Unmount(command.mountpoint, command.lazy); !unmounted)
-    return Fail(unmounted.error());
-  const Deadline end = Deadline::After(kEndWait);
-  while (!command.lazy && !StoreIsFree(common.store) && !end.passed())
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return 0;
 }
 
 }  // namespace lamina

@@ -32,6 +32,7 @@ struct MountCommand {
 struct UmountCommand {
   std::string mountpoint = "/mnt/images";
   bool lazy = false;
+  int wait_seconds = 60;  // for the daemon's end
 };
 
 struct AddCommand {

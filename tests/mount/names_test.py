@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 
 from images import small
 from images.oci import Layout
@@ -247,6 +248,14 @@ class RegistryNamesTest(MountCase):
         self.assertEqual(read(daemon.path("localhost/app/multi/rootfs/arch")), b"arm64\n")
 
 
+def is_running(pid):
+    """A process that has ended and is not waited for yet runs no more."""
+    try:
+        return read(f"/proc/{pid}/stat").rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
+
+
 class CommandsTest(MountCase):
     def setUp(self):
         super().setUp()
@@ -316,6 +325,44 @@ class CommandsTest(MountCase):
         # The store is free again: a second daemon starts at once.
         daemon.command("mount", daemon.mountpoint)
         daemon.command("umount", daemon.mountpoint)
+
+    def test_umount_leaves_what_is_not_lamina(self):
+        daemon = self.lamina(start=False)
+        run("mount", "-t", "tmpfs", "-o", "size=64k", "other", daemon.mountpoint)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        for options in ([], ["--lazy"]):
+            refused = daemon.command("umount", *options, daemon.mountpoint, check=False)
+            self.assertEqual(refused.returncode, 1)
+            self.assertRegex(refused.stderr, r"^lamina: no lamina is mounted at .*\n$")
+            self.assertTrue(os.path.ismount(daemon.mountpoint))
+
+    def test_umount_waits_for_the_daemon_of_the_mount_whatever_store_is_named(self):
+        daemon = self.lamina(start=False)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        daemon.command("mount", daemon.mountpoint)
+        pid = int(read(daemon.path(".lamina/process")).split()[0])
+        link = self.folder + "/link"
+        os.symlink(daemon.mountpoint, link)
+        daemon.command("umount", "--store", self.folder + "/another", link)
+        self.assertFalse(is_running(pid))
+        self.assertFalse(os.path.exists(self.folder + "/another"))
+
+    def test_umount_fails_where_the_daemon_does_not_end(self):
+        daemon = self.lamina()
+        daemon.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(daemon.process.send_signal, signal.SIGCONT)
+        failed = daemon.command("umount", "--wait", "1", daemon.mountpoint, check=False)
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, r"^lamina: .*its daemon has.*\n$")
+        self.assertFalse(os.path.ismount(daemon.mountpoint))
+
+    def test_umount_takes_away_what_a_killed_daemon_left(self):
+        daemon = self.lamina()
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.killed = True
+        daemon.command("umount", daemon.mountpoint)
+        self.assertFalse(os.path.ismount(daemon.mountpoint))
 
     def test_doctor_speaks_of_fuse(self):
         daemon = self.lamina(start=False)
