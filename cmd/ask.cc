@@ -48,9 +48,12 @@ class ProgressLine {
 
 Result<Json> Ask(const CommonOptions& common, const Json& request) {
   ProgressLine line;
-  const ProgressSink progress = [&](const Json& step) { line.Show(step); };
-  auto answer = AskDaemon(StorePaths{common.store}.ControlSocket(), request, progress);
-  if (answer || answer.error().code != Code::kNotFound) return answer;
+  const ProgressSink progress = [&](const Json& step) {
+    line.Show(step);
+    return true;
+  };
+  ASSIGN_OR_RETURN(auto daemon, ControlClient::Connect(StorePaths{common.store}.ControlSocket()));
+  if (daemon) return daemon->Ask(request, progress);
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
   // Warnings matter to who watches; the rest goes to the daemon's log only.

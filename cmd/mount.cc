@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <thread>
+#include <nlohmann/json.hpp>
 
 #include "base/errno.h"
 #include "base/file.h"
@@ -97,7 +97,11 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
                             .allow_other = ::geteuid() == 0 && !command.private_mount,
                             .on_ready = ready});
     if (!session) return session.error();
-    const auto control = ControlServer::Start(*engine);
+    const auto control = ControlServer::Start(
+        engine->paths().ControlSocket(),
+        [&engine](const nlohmann::json& request, const ProgressSink& progress) {
+          return Perform(*engine, request, progress);
+        });
     if (!control) return control.error();
     LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint,
                         common.store));

@@ -6,9 +6,11 @@
 #include <atomic>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <thread>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 
 namespace lamina {
@@ -106,38 +108,67 @@ Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
               {"status", Json::parse(named.image->StatusJson(), nullptr, false)}};
 }
 
-// Tells of the indexing of an image, a few times a second, until `done`.
-void WatchIndexing(const Image& image, const std::atomic<bool>& done,
-                   const ProgressSink& progress) {
-  while (!done) {
+// Tells of the indexing of an image, a few times a second, for as long as it lives.
+class IndexingWatch {
+ public:
+  IndexingWatch(const Image& image, const ProgressSink& progress)
+      : image_(image), progress_(progress) {
+    try {
+      thread_ = std::thread([this] { Run(); });
+    } catch (const std::system_error& failure) {
+      LogDebug(std::string("no progress is told: ") + failure.what());
+    }
+  }
+  ~IndexingWatch() {
+    done_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  IndexingWatch(const IndexingWatch&) = delete;
+  IndexingWatch& operator=(const IndexingWatch&) = delete;
+
+ private:
+  void Run() {
+    try {
+      while (!done_ && Tell())
+        for (int i = 0; i < 5 && !done_; ++i)
+          std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    } catch (const std::exception& failure) {
+      LogDebug(std::string("no more progress is told: ") + failure.what());
+    }
+  }
+  bool Tell() {
     uint64_t finished = 0;
     uint64_t all = 0;
-    for (const auto& layer : image.progress()) {
+    for (const auto& layer : image_.progress()) {
       finished += layer->done_bytes;
       all += layer->total_bytes;
     }
-    progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
-    for (int i = 0; i < 5 && !done; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    return progress_(
+        Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
   }
+
+  const Image& image_;
+  const ProgressSink& progress_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink& progress) {
+  const IndexingWatch watch(image, progress);
+  return image.EnsureTree();
 }
 
 Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& progress) {
   ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
-  std::atomic<bool> done{false};
-  std::thread watcher([&] { WatchIndexing(*named.image, done, progress); });
-  const auto tree = named.image->EnsureTree();
-  done = true;
-  watcher.join();
-  if (!tree) return tree.error();
+  ASSIGN_OR_RETURN(const auto tree, EnsureTree(*named.image, progress));
   if (!request.value("index_only", false)) {
     RETURN_IF_ERROR(named.image->FetchAll([&](uint64_t chunks, uint64_t of) {
-      if (chunks % 16 == 0 || chunks == of)
-        progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
+      return progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
     }));
   }
   return Json{{"name", named.reference.repository.ToString()},
               {"digest", named.resolution.digest.ToString()},
-              {"inodes", (*tree)->tree().inode_count()}};
+              {"inodes", tree->tree().inode_count()}};
 }
 
 using Handler = Result<Json> (*)(Engine&, const Json&, const ProgressSink&);

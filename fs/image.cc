@@ -214,7 +214,7 @@ Status Image::OpenLocalLayers(MountedTree& mounted) {
   return {};
 }
 
-Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) {
+Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) {
   ASSIGN_OR_RETURN(const auto tree, EnsureTree());
   std::vector<std::shared_ptr<Layer>> layers(tree->layer_count());
   for (uint32_t device = 0; device < layers.size(); ++device) {
@@ -232,7 +232,8 @@ Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) 
         RETURN_IF_ERROR(layer->cache().Read(record.flat_offset, buffer,
                                             Deadline::After(std::chrono::seconds(60))));
       }
-      if (progress) progress(++done, all);
+      if (progress && !progress(++done, all))
+        return Error{Code::kCancelled, "nobody waits for the image any more"};
     }
   }
   return {};

@@ -107,8 +107,8 @@ class Image {
 
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
-  // Fetches every missing chunk; blocks.
-  Status FetchAll(const std::function<void(uint64_t done_chunks, uint64_t all_chunks)>& progress);
+  // Fetches every missing chunk; blocks. `progress` is asked after each chunk whether to go on.
+  Status FetchAll(const std::function<bool(uint64_t done_chunks, uint64_t all_chunks)>& progress);
 
  private:
   Result<std::shared_ptr<MountedTree>> OpenOrBuild(std::optional<size_t> only_layer);

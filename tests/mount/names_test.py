@@ -272,6 +272,17 @@ class CommandsTest(MountCase):
         self.assertEqual(daemon.command("resolve", self.name + ":v1").stdout, wanted)
         self.assertEqual(read(daemon.path("localhost/app/v1/rootfs/file")), b"x\n")
 
+    def test_an_error_reads_the_same_with_a_daemon_and_without_one(self):
+        daemon = self.lamina(start=False)
+        commands = (["resolve", "localhost/nothing:v1"], ["inspect", "localhost/nothing:v1"],
+                    ["fetch", "localhost/nothing:v1"], ["add", "oci:/nowhere"])
+        alone = [daemon.command(*command, check=False) for command in commands]
+        daemon.start()
+        for command, before in zip(commands, alone):
+            asked = daemon.command(*command, check=False)
+            self.assertEqual((asked.returncode, asked.stderr), (1, before.stderr))
+            self.assertRegex(asked.stderr, "^lamina: .*no(thing|where)")
+
     def test_an_option_wins_over_the_environment(self):
         daemon = self.lamina(start=False)  # sets LAMINA_STORE
         given = self.folder + "/given"
