@@ -1,6 +1,7 @@
 #include "cmd/ask.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -53,6 +54,11 @@ Result<Json> Ask(const CommonOptions& common, const Json& request) {
     return true;
   };
   ASSIGN_OR_RETURN(auto daemon, ControlClient::Connect(StorePaths{common.store}.ControlSocket()));
+  if (daemon && !common.daemon_options.empty())
+    return Error{Code::kInvalid,
+                 fmt::format("{} is up to the daemon that holds the store {}: give it to its "
+                             "`lamina mount`",
+                             fmt::join(common.daemon_options, ", "), common.store)};
   if (daemon) return daemon->Ask(request, progress);
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));

@@ -67,14 +67,6 @@ class ReadyPipe {
   UniqueFd write_;
 };
 
-Result<std::string> AbsolutePath(const std::string& path) {
-  if (path.starts_with("/")) return path;
-  std::array<char, 4096> folder{};
-  if (::getcwd(folder.data(), folder.size()) == nullptr)
-    return ErrnoError(errno, "cannot tell the current folder");
-  return std::string(folder.data()) + "/" + path;
-}
-
 // Everything that serves, in the order in which it is made; destroyed the other way round.
 Status Serve(const CommonOptions& common, const MountCommand& command,
              const std::function<void()>& ready) {
@@ -145,15 +137,11 @@ int ServeInBackground(const CommonOptions& common, const MountCommand& command) 
 
 }  // namespace
 
-int RunMount(const CommonOptions& given_common, const MountCommand& given) {
-  CommonOptions common = given_common;
+int RunMount(const CommonOptions& common, const MountCommand& given) {
   MountCommand command = given;
   auto mountpoint = AbsolutePath(command.mountpoint);
-  auto store = AbsolutePath(common.store);
   if (!mountpoint) return Fail(mountpoint.error());
-  if (!store) return Fail(store.error());
   command.mountpoint = *mountpoint;
-  common.store = *store;
   if (!command.foreground) return ServeInBackground(common, command);
   const Status served = Serve(common, command, [] {});
   return served ? 0 : Fail(served.error());

@@ -37,9 +37,21 @@ struct NamedImage {
   std::shared_ptr<Image> image;
 };
 
+// What a reference names: an index, or of it the image for the platform that the request asks for.
+Result<Resolution> ResolveFor(Engine& engine, const Reference& reference, const Json& request) {
+  ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
+  if (const std::string text = TextOf(request, "platform"); !text.empty()) {
+    ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text));
+    ASSIGN_OR_RETURN(resolution.digest,
+                     engine.catalog().DigestForPlatform(reference.repository.ToString(),
+                                                        resolution.digest, platform));
+  }
+  return resolution;
+}
+
 Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
   ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
+  ASSIGN_OR_RETURN(Resolution resolution, ResolveFor(engine, reference, request));
   ASSIGN_OR_RETURN(auto image,
                    engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
@@ -59,13 +71,17 @@ Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
 
 Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
   std::vector<std::string> repositories = engine.catalog().KnownRepositories();
-  if (const std::string only = TextOf(request, "repository"); !only.empty()) {
+  const std::string only = TextOf(request, "repository");
+  if (!only.empty()) {
     ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(only));
     repositories = {reference.repository.ToString()};
   }
   Json all = Json::array();
   for (const std::string& repository : repositories) {
-    for (const Catalog::TagName& tag : engine.catalog().Tags(repository)) {
+    // All of them are listed from what is known here: their registries may be many, slow or away.
+    const auto tags =
+        only.empty() ? engine.catalog().KnownTags(repository) : engine.catalog().Tags(repository);
+    for (const Catalog::TagName& tag : tags) {
       Json row{{"repository", repository}, {"tag", tag.tag}};
       if (tag.known) row.update(ResolutionJson(*tag.known));
       all.push_back(std::move(row));
@@ -84,7 +100,7 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
 
 Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(const Resolution resolution, engine.catalog().Resolve(reference));
+  ASSIGN_OR_RETURN(const Resolution resolution, ResolveFor(engine, reference, request));
   Json answer = ResolutionJson(resolution);
   answer["name"] = reference.repository.ToString();
   return answer;

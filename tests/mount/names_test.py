@@ -215,6 +215,22 @@ class RegistryNamesTest(MountCase):
         self.daemon.command("add", f"oci:{local.path}:v1", "--as", self.server.host + "/app")
         wait_until(lambda: read(repository + "/v1/rootfs/file") == b"local\n", "the local name to win")
 
+    def test_listing_what_is_known_asks_no_registry(self):
+        self.push("v1", "app", {"file": b"x"})
+        self.push("v2", "app", {"file": b"y"})
+        daemon = self.lamina("--tag-ttl", "0", name="listing")
+        name = self.server.host + "/app"
+        daemon.command("resolve", name + ":v1")
+
+        def requests():
+            return daemon.metrics()[f'lamina_registry_requests_total{{host="{self.server.host}"}}']
+        before = requests()
+        self.assertIn(name + ":v1 ", daemon.command("ls").stdout)
+        self.assertEqual(requests(), before)
+        # One repository is asked for.
+        self.assertIn(name + ":v2 ", daemon.command("ls", name).stdout)
+        self.assertGreater(requests(), before)
+
     def test_an_index_shows_its_platforms(self):
         amd64 = small.make(self.layout, None, {"arch": b"amd64\n"}, architecture="amd64")
         arm64 = small.make(self.layout, None, {"arch": b"arm64\n"}, architecture="arm64")
@@ -319,6 +335,104 @@ class CommandsTest(MountCase):
         self.assertEqual(failed.returncode, 1)
         self.assertRegex(failed.stderr, r"^lamina: .*/nowhere.*\n$")
 
+    def write_config(self, text):
+        path = self.folder + "/lamina.toml"
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        return path
+
+    def test_a_config_file_gives_every_command_its_options(self):
+        daemon = self.lamina(start=False)
+        there, other = self.folder + "/there", self.folder + "/other"
+        config = self.write_config(f"""
+            # of all commands
+            store = "{there}"
+            json = true
+            insecure-registry = ["one.example", "two.example"]
+            [resolve]
+            json = false
+            store = "{other}"
+            [mount]
+            private = true
+        """)
+        added = daemon.command("add", "--config", config, f"oci:{self.layout.path}", "--as", "app")
+        self.assertEqual(json.loads(added.stdout)["added"][0]["tag"], "v1")
+        self.assertTrue(os.path.exists(there + "/lamina.db"))
+        self.assertFalse(os.path.exists(daemon.store))
+        # A section wins over the top of the file, the command line over both.
+        self.assertEqual(daemon.command("resolve", "--config", config, self.name + ":v1", check=False).returncode, 1)
+        self.assertTrue(os.path.exists(other + "/lamina.db"))
+        found = daemon.command("resolve", "--config", config, "--store", there, self.name + ":v1")
+        self.assertEqual(found.stdout, f"{self.name}@{self.descriptor['digest']}\n")
+        daemon.command("mount", "--config", config, daemon.mountpoint)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            (line,) = [line for line in mounts if f" {daemon.mountpoint} " in line]
+        self.assertNotIn("allow_other", line)
+        daemon.command("umount", daemon.mountpoint)
+
+    def test_a_config_file_that_is_wrong_is_wrong_usage(self):
+        daemon = self.lamina(start=False)
+        for text, reason in {"colour = 1": "colour", "[nosuch]\njson = true": "nosuch", "[ls]\nlazy = true": "lazy",
+                             "what is this": "what is this", "tag-ttl = \"soon\"": "tag-ttl",
+                             "platform = \"\"": "platform", "config = \"x\"": "config"}.items():
+            refused = daemon.command("inspect", "--config", self.write_config(text), self.name, check=False)
+            self.assertEqual(refused.returncode, 2, text)
+            self.assertRegex(refused.stderr, rf"^lamina: {self.folder}/lamina.toml: .*{reason}.*\n$")
+        missing = daemon.command("ls", "--config", self.folder + "/nosuchfile", check=False)
+        self.assertEqual(missing.returncode, 2)
+        self.assertIn("/nosuchfile", missing.stderr)
+        self.assertFalse(os.path.exists(daemon.store))
+
+    def test_wrong_values_are_wrong_usage(self):
+        daemon = self.lamina(start=False)
+        for command in (["resolve", "--platform", "nonsense", "debian"], ["mount", "--log-level", "bogus"],
+                        ["version", "--log-level", "bogus"], ["inspect", "--tag-ttl", "-1", "debian"]):
+            refused = daemon.command(*command, check=False)
+            self.assertEqual((refused.returncode, refused.stdout), (2, ""), command)
+            self.assertIn(command[1], refused.stderr)
+
+    def test_relative_paths_mean_the_folder_of_the_command(self):
+        daemon = self.lamina(start=False)
+        daemon.environment["LAMINA_STORE"] = "relative"
+        os.symlink(self.layout.path, daemon.folder + "/layout")
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "/dev/null",
+            "-out", daemon.folder + "/ca.pem")
+        daemon.command("mount", "--ca-file", "ca.pem", "images")
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        self.assertTrue(os.path.exists(daemon.folder + "/relative/control.sock"))
+        daemon.command("add", "oci:layout", "--as", "app")
+        self.assertEqual(read(daemon.path("localhost/app/v1/rootfs/file")), b"x\n")
+        # The file is read when a registry is first asked: a path that leads nowhere would be the reason of the error.
+        asked = daemon.command("resolve", "127.0.0.1:1/app", check=False)
+        self.assertNotIn("ca.pem", asked.stderr)
+        daemon.command("umount", "images")
+
+    def test_options_of_a_command_hold_with_a_daemon_too(self):
+        variants = {name: small.make(self.layout, None, {"arch": name.encode()}, architecture=name)
+                    for name in ("amd64", "riscv64")}
+        index = self.layout.put_index([(descriptor, {"architecture": name, "os": "linux"})
+                                       for name, descriptor in variants.items()])
+        self.layout.tag(index, "multi")
+        daemon = self.lamina(start=False)
+        daemon.command("add", f"oci:{self.layout.path}:multi", "--as", "app")
+        for _ in ("alone", "with a daemon"):
+            for name, descriptor in variants.items():
+                options = ["--platform", "linux/" + name, self.name + ":multi"]
+                self.assertEqual(daemon.command("resolve", *options).stdout, f"{self.name}@{descriptor['digest']}\n")
+                inspected = json.loads(daemon.command("inspect", "--json", *options).stdout)
+                self.assertEqual(inspected["config"]["architecture"], name)
+                self.assertIn(descriptor["digest"], daemon.command("fetch", *options).stdout)
+            missing = daemon.command("resolve", "--platform", "linux/s390x", self.name + ":multi", check=False)
+            self.assertEqual(missing.returncode, 1)
+            self.assertIn("linux/s390x", missing.stderr)
+            if not daemon.process:
+                daemon.start()
+        for option in (["--tag-ttl", "1"], ["--insecure-registry", "x.example"], ["--ca-file", "/etc/hostname"]):
+            refused = daemon.command("resolve", *option, self.name + ":multi", check=False)
+            self.assertEqual((refused.returncode, refused.stdout), (1, ""))
+            self.assertRegex(refused.stderr, f"^lamina: {option[0]} is up to the daemon .*\n$")
+
     def test_every_command_helps_with_an_example(self):
         daemon = self.lamina(start=False)
         for command in ("mount", "umount", "add", "ls", "resolve", "inspect", "fetch", "doctor", "version"):
@@ -366,6 +480,14 @@ class CommandsTest(MountCase):
         self.assertEqual(failed.returncode, 1)
         self.assertRegex(failed.stderr, r"^lamina: .*its daemon has.*\n$")
         self.assertFalse(os.path.ismount(daemon.mountpoint))
+
+    def test_a_signal_to_end_takes_the_mount_away(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            daemon = self.lamina(name=number.name)
+            daemon.process.send_signal(number)
+            self.assertEqual(daemon.process.wait(60), 0, number)
+            self.assertFalse(os.path.ismount(daemon.mountpoint), number)
+            daemon.process = None
 
     def test_umount_takes_away_what_a_killed_daemon_left(self):
         daemon = self.lamina()
