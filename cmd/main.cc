@@ -1,10 +1,12 @@
 // lamina: the command line. Options and help are made here; the commands are in the other files of
 // this folder.
 
-#include <CLI/CLI.hpp>
+#include <sys/prctl.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 
@@ -197,7 +199,14 @@ Status MakeAbsolute(CommonOptions& common) {
   return {};
 }
 
+// Credentials and tokens in memory get into no core dump and to no other process of the same user,
+// unless somebody wants to look into lamina.
+void KeepSecrets() {
+  if (std::getenv("LAMINA_DEBUG_DUMPABLE") == nullptr) ::prctl(PR_SET_DUMPABLE, 0);
+}
+
 int Main(int argc, char** argv) {
+  KeepSecrets();
   CommandLine line;
   line.common.store = DefaultStoreFolder();
   CLI::App app{"lamina mounts container images instead of unpacking them."};

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +68,15 @@ class ReadyPipe {
   UniqueFd write_;
 };
 
+// A daemon has files of every layer in use open, and a connection for each reader of a registry.
+void AllowManyFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    LogWarning(ErrnoError(errno, "the limit of open files stays as it is").message);
+}
+
 // Everything that serves, in the order in which it is made; destroyed the other way round.
 Status Serve(const CommonOptions& common, const MountCommand& command,
              const std::function<void()>& ready) {
@@ -75,6 +85,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
   RETURN_IF_ERROR(MakeFolders(common.store));
   // A peer that closes its socket is an error of that write, not the end of the daemon.
   std::signal(SIGPIPE, SIG_IGN);
+  AllowManyFiles();
   RETURN_IF_ERROR(StartLog({.level = level,
                             .file = StorePaths{common.store}.LogFile(),
                             .to_stderr = command.foreground}));

@@ -5,12 +5,16 @@ import hashlib
 import json
 import os
 import re
+import resource
+import shutil
 import signal
+import socket
+import subprocess
 
 from images import small
 from images.oci import Layout
 
-from mount.harness import MountCase, canonical_host, path_name, read, run, wait_until
+from mount.harness import MountCase, canonical_host, lamina_binary, path_name, read, run, wait_until
 
 
 class LocalNamesTest(MountCase):
@@ -497,6 +501,90 @@ class CommandsTest(MountCase):
         daemon.command("umount", daemon.mountpoint)
         self.assertFalse(os.path.ismount(daemon.mountpoint))
 
-    def test_doctor_speaks_of_fuse(self):
+    def doctor(self, daemon, *options, code=0):
+        done = daemon.command("doctor", "--json", *options, daemon.mountpoint, check=False)
+        self.assertEqual(done.returncode, code, done.stdout)
+        found = json.loads(done.stdout)
+        self.assertEqual(found["usable"], code == 0)
+        return {finding["what"]: (finding["grade"], finding["detail"]) for finding in found["findings"]}
+
+    def test_doctor_tells_what_is_there_and_makes_nothing(self):
         daemon = self.lamina(start=False)
-        self.assertIn("fuse", daemon.command("doctor", check=False).stdout.lower())
+        found = self.doctor(daemon)
+        self.assertEqual(found["FUSE"], ("ok", "/dev/fuse opens"))
+        self.assertEqual(found["kernel"][1], os.uname().release)
+        self.assertIn("not made yet", found["store"][1])
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.assertIn(str(hard), found["open files"][1])
+        self.assertEqual(found["mount"][0], "limited")
+        self.assertFalse(os.path.exists(daemon.store))
+        unusable = self.doctor(daemon, "--store", "/dev/null/store", code=1)
+        self.assertEqual(unusable["store"][0], "missing")
+
+    def test_doctor_tells_a_served_mount_from_a_dead_one(self):
+        daemon = self.lamina()
+        self.assertEqual(self.doctor(daemon)["mount"], ("ok", daemon.mountpoint + " is served"))
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.killed = True
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        grade, detail = self.doctor(daemon)["mount"]
+        self.assertEqual(grade, "limited")
+        self.assertRegex(detail, "dead.*lamina umount " + daemon.mountpoint)
+
+    def test_a_daemon_may_have_many_files_open_and_shows_its_memory_to_nobody(self):
+        daemon = self.lamina(start=False)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        daemon.start()
+        self.assertEqual(resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE), (hard, hard))
+
+
+class UserTest(MountCase):
+    """Without root: through fusermount3, for one user."""
+
+    def setUp(self):
+        super().setUp()
+        self.layout = Layout(self.folder + "/layout")
+        small.make(self.layout, "v1", {"file": b"x\n" * 100_000})
+        self.home = self.folder + "/home"
+        os.makedirs(self.home + "/images")
+        for path in (self.home, self.home + "/images"):
+            os.chown(path, 65534, 65534)
+        self.binary = shutil.copy(lamina_binary(), self.folder + "/lamina")  # it may lie where only root comes
+        self.user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-C", self.home,
+                     "HOME=" + self.home, "LAMINA_STORE=" + self.home + "/store"]
+
+    def test_a_user_mounts_fetches_and_unmounts(self):
+        # In namespaces of its own: /dev/fuse may be root's here, and what is left behind ends with them.
+        os.mkdir(self.folder + "/dev")
+        script = f"""
+            set -e
+            mount -t tmpfs devices {self.folder}/dev
+            mknod {self.folder}/dev/fuse c 10 229
+            chmod 0666 {self.folder}/dev/fuse
+            mount --bind {self.folder}/dev/fuse /dev/fuse
+            user="{" ".join(self.user)}"
+            $user {self.binary} mount images
+            $user {self.binary} add oci:{self.layout.path} --as app
+            $user {self.binary} fetch localhost/app:v1
+            $user cat images/localhost/app/v1/rootfs/file | cmp - <(yes x | head -n 100000)
+            ls {self.home}/store/cache/*.data
+            $user {self.binary} umount images
+        """
+        run("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-o", "pipefail", "-c", script)
+
+    def test_the_memory_of_a_daemon_is_shown_to_nobody_unless_asked_for(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # keeps who asks it waiting
+            for environment, owner in ([], 0), (["LAMINA_DEBUG_DUMPABLE=1"], 65534):
+                reference = f"127.0.0.1:{silent.getsockname()[1]}/app"
+                process = subprocess.Popen([*self.user, *environment, self.binary, "resolve", reference],
+                                           stderr=subprocess.DEVNULL)
+                connection, _ = silent.accept()
+                # The kernel gives /proc/PID/* of a process that may not be dumped to root.
+                found = os.stat(f"/proc/{process.pid}/mem").st_uid
+                process.kill()
+                process.wait()
+                connection.close()
+                self.assertEqual(found, owner)
