@@ -3,12 +3,14 @@
 // The file of --config: TOML as CLI11 reads it. Keys at its top are options of every command that
 // has them, those of a section [mount] of this command alone and win. Main thread.
 
-#include <CLI/CLI.hpp>
-
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+
+namespace CLI {
+class App;
+}
 
 namespace lamina {
 
