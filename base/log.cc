@@ -1,7 +1,7 @@
 #include "base/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -51,7 +51,8 @@ Status StartLog(const LogOptions& options) {
   sinks[0]->set_level(options.to_stderr ? ToSpdlog(options.level) : spdlog::level::off);
   if (!options.file.empty()) {
     try {
-      sinks.push_back(std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file));
+      sinks.push_back(std::make_shared<spdlog::sinks::rotating_file_sink_mt>(
+          options.file, options.file_bytes, options.older_files));
     } catch (const spdlog::spdlog_ex& failure) {
       return Error{Code::kIo, "cannot open the log file " + options.file + ": " + failure.what()};
     }

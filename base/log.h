@@ -18,6 +18,10 @@ struct LogOptions {
   LogLevel level = LogLevel::kInfo;
   std::string file;  // empty: standard error only
   bool to_stderr = true;
+  // A lamina.log that has grown to so much becomes lamina.1.log, which becomes lamina.2.log, and so
+  // on; the oldest goes.
+  size_t file_bytes = 10u << 20;
+  size_t older_files = 3;
 };
 
 // Once, early in main. Before it, lines of kWarning and above go to standard error.

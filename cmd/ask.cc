@@ -1,6 +1,7 @@
 #include "cmd/ask.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -48,9 +49,17 @@ class ProgressLine {
 
 Result<Json> Ask(const CommonOptions& common, const Json& request) {
   ProgressLine line;
-  const ProgressSink progress = [&](const Json& step) { line.Show(step); };
-  auto answer = AskDaemon(StorePaths{common.store}.ControlSocket(), request, progress);
-  if (answer || answer.error().code != Code::kNotFound) return answer;
+  const ProgressSink progress = [&](const Json& step) {
+    line.Show(step);
+    return true;
+  };
+  ASSIGN_OR_RETURN(auto daemon, ControlClient::Connect(StorePaths{common.store}.ControlSocket()));
+  if (daemon && !common.daemon_options.empty())
+    return Error{Code::kInvalid,
+                 fmt::format("{} is up to the daemon that holds the store {}: give it to its "
+                             "`lamina mount`",
+                             fmt::join(common.daemon_options, ", "), common.store)};
+  if (daemon) return daemon->Ask(request, progress);
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
   // Warnings matter to who watches; the rest goes to the daemon's log only.

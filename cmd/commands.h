@@ -8,7 +8,7 @@
 namespace lamina {
 
 int RunMount(const CommonOptions& common, const MountCommand& command);
-int RunUmount(const CommonOptions& common, const UmountCommand& command);
+int RunUmount(const UmountCommand& command);
 int RunAdd(const CommonOptions& common, const AddCommand& command);
 int RunList(const CommonOptions& common, const std::string& repository);
 int RunResolve(const CommonOptions& common, const ReferenceCommand& command);

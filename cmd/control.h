@@ -6,8 +6,12 @@
 // {"result": …} or {"error": {"code", "message"}}.
 
 #include <atomic>
+#include <chrono>
+#include <functional>
+#include <list>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -17,29 +21,65 @@
 
 namespace lamina {
 
-// Serves requests on threads of its own until destroyed. The engine outlives it.
+// Performs a request; called on several threads.
+using RequestHandler =
+    std::function<Result<nlohmann::json>(const nlohmann::json&, const ProgressSink&)>;
+
+struct ControlLimits {
+  size_t clients = 64;                             // at the same time; more are told to come again
+  std::chrono::milliseconds request_wait{10'000};  // for the whole line of a request
+  std::chrono::milliseconds answer_wait{60'000};  // in which a client takes something of its answer
+};
+
+// Serves requests on threads of its own until destroyed. What the handler uses outlives it.
 class ControlServer {
  public:
-  static Result<std::unique_ptr<ControlServer>> Start(Engine& engine);
-  // Takes no more requests and waits for those at work; LayerStore::Cancel() first makes that
-  // short.
+  static Result<std::unique_ptr<ControlServer>> Start(const std::string& socket_path,
+                                                      RequestHandler handler,
+                                                      ControlLimits limits = {});
+  // Takes no more requests, leaves its clients, and waits for the work in hand, whose progress
+  // sinks say from now on that nobody wants it; LayerStore::Cancel() first makes that short.
   ~ControlServer();
 
  private:
-  ControlServer(Engine& engine, UniqueFd socket, UniqueFd wake_read, UniqueFd wake_write);
-  void Accept();
-  void Serve(UniqueFd connection);
+  // The acceptor makes and removes them; the destructor takes over when it has ended.
+  struct Client {
+    explicit Client(UniqueFd fd) : socket(std::move(fd)) {}
+    const UniqueFd socket;
+    std::atomic<bool> done{false};
+    std::thread thread;
+  };
 
-  Engine& engine_;
+  ControlServer(std::string path, RequestHandler handler, ControlLimits limits, UniqueFd socket,
+                UniqueFd wake_read, UniqueFd wake_write);
+  void Accept();
+  void Welcome(UniqueFd connection);
+  void RemoveFinished();
+  void Serve(int fd);
+  Result<nlohmann::json> Handle(const std::string& line, const ProgressSink& progress);
+
+  const std::string path_;
+  const RequestHandler handler_;
+  const ControlLimits limits_;
   UniqueFd socket_;
   UniqueFd wake_read_;
   UniqueFd wake_write_;
-  std::atomic<int> serving_{0};
+  std::atomic<bool> stopping_{false};
+  std::list<Client> clients_;
   std::thread acceptor_;
 };
 
-// kNotFound where no daemon listens; otherwise the daemon's answer.
-Result<nlohmann::json> AskDaemon(const std::string& socket_path, const nlohmann::json& request,
-                                 const ProgressSink& progress);
+// A connection to a daemon, for one request. One thread.
+class ControlClient {
+ public:
+  // nullopt where no daemon listens.
+  static Result<std::optional<ControlClient>> Connect(const std::string& socket_path);
+  // The daemon's answer; kUnavailable where it ends without one.
+  Result<nlohmann::json> Ask(const nlohmann::json& request, const ProgressSink& progress);
+
+ private:
+  explicit ControlClient(UniqueFd socket) : socket_(std::move(socket)) {}
+  UniqueFd socket_;
+};
 
 }  // namespace lamina

@@ -40,10 +40,19 @@ std::vector<std::string> AuthFiles() {
 }
 
 // The names under which a registry may stand in `auths`.
-std::vector<std::string> KeysOf(const std::string& registry) {
+std::vector<std::string> KeysOfRegistry(const std::string& registry) {
   if (registry == "docker.io")
     return {"docker.io", "https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"};
   return {registry, "https://" + registry, "https://" + registry + "/", "http://" + registry};
+}
+
+// For "quay.io/team/app": this, "quay.io/team", and those of the registry.
+std::vector<std::string> KeysOf(std::string name) {
+  std::vector<std::string> keys;
+  for (size_t slash; (slash = name.rfind('/')) != std::string::npos; name.resize(slash))
+    keys.push_back(name);
+  for (std::string& key : KeysOfRegistry(name)) keys.push_back(std::move(key));
+  return keys;
 }
 
 // "user:password" of its base64 form; empty where it is none.
@@ -71,7 +80,7 @@ RegistryCredentials CredentialsOf(const Json& entry) {
   return found;
 }
 
-RegistryCredentials FromFile(const std::string& path, const std::string& registry) {
+RegistryCredentials FromFile(const std::string& path, const std::string& name) {
   const auto text = ReadWholeFile(path, kLargestFile);
   if (!text) {
     if (text.error().code != Code::kNotFound) LogWarning("credentials: " + text.error().message);
@@ -79,7 +88,7 @@ RegistryCredentials FromFile(const std::string& path, const std::string& registr
   }
   try {
     const Json auths = Json::parse(*text).value("auths", Json::object());
-    for (const std::string& key : KeysOf(registry))
+    for (const std::string& key : KeysOf(name))
       if (const auto at = auths.find(key); at != auths.end()) return CredentialsOf(*at);
   } catch (const Json::exception&) {
     // The parser's message may quote the file, and the file holds secrets.
@@ -90,9 +99,9 @@ RegistryCredentials FromFile(const std::string& path, const std::string& registr
 
 }  // namespace
 
-RegistryCredentials CredentialsOfHost(const std::string& registry) {
+RegistryCredentials CredentialsOfHost(const std::string& name) {
   for (const std::string& path : AuthFiles()) {
-    RegistryCredentials found = FromFile(path, registry);
+    RegistryCredentials found = FromFile(path, name);
     if (!found.empty()) return found;
   }
   return {};

@@ -13,7 +13,9 @@
 
 namespace lamina {
 
-// Empty where no file names the registry. A file that cannot be read is a warning in the log.
-RegistryCredentials CredentialsOfHost(const std::string& registry);
+// `name` is a registry ("quay.io") or a repository of it ("quay.io/team/app"), for which the
+// longest key of a file that is a prefix of it counts. Empty where no file has one. A file that
+// cannot be read is a warning in the log.
+RegistryCredentials CredentialsOfHost(const std::string& name);
 
 }  // namespace lamina

@@ -47,6 +47,19 @@ int AskAndPrint(const CommonOptions& common, const Json& request, const Show& sh
   return 0;
 }
 
+// "oci:DIR" with an absolute DIR: a daemon has another current folder.
+Result<std::string> AbsoluteSource(const std::string& source) {
+  const size_t colon = source.find(':');
+  if (colon == std::string::npos || colon + 1 == source.size()) return source;
+  ASSIGN_OR_RETURN(const std::string path, AbsolutePath(source.substr(colon + 1)));
+  return source.substr(0, colon + 1) + path;
+}
+
+Json ReferenceRequest(const char* name, const CommonOptions& common,
+                      const ReferenceCommand& command) {
+  return {{"command", name}, {"reference", command.reference}, {"platform", common.platform}};
+}
+
 void ShowLayer(size_t number, const Json& layer) {
   Print(fmt::format("  {:>2}  {}  {:>10}  {}", number, Short(layer.value("digest", "")),
                     HumanSize(layer.value("size", uint64_t{0})), layer.value("media_type", "")));
@@ -90,8 +103,13 @@ int Fail(const Error& error) {
 }
 
 int RunAdd(const CommonOptions& common, const AddCommand& command) {
-  return AskAndPrint(common,
-                     {{"command", "add"}, {"sources", command.sources}, {"as", command.as_name}},
+  Json sources = Json::array();
+  for (const std::string& source : command.sources) {
+    auto absolute = AbsoluteSource(source);
+    if (!absolute) return Fail(absolute.error());
+    sources.push_back(*absolute);
+  }
+  return AskAndPrint(common, {{"command", "add"}, {"sources", sources}, {"as", command.as_name}},
                      [](const Json& answer) {
                        for (const Json& name : answer.at("added")) {
                          const std::string tag = name.value("tag", "");
@@ -114,20 +132,18 @@ int RunList(const CommonOptions& common, const std::string& repository) {
 }
 
 int RunResolve(const CommonOptions& common, const ReferenceCommand& command) {
-  return AskAndPrint(common, {{"command", "resolve"}, {"reference", command.reference}},
-                     [](const Json& answer) {
-                       Print(answer.value("name", "") + "@" + answer.value("digest", ""));
-                     });
+  return AskAndPrint(common, ReferenceRequest("resolve", common, command), [](const Json& answer) {
+    Print(answer.value("name", "") + "@" + answer.value("digest", ""));
+  });
 }
 
 int RunInspect(const CommonOptions& common, const ReferenceCommand& command) {
-  return AskAndPrint(common, {{"command", "inspect"}, {"reference", command.reference}},
-                     ShowInspection);
+  return AskAndPrint(common, ReferenceRequest("inspect", common, command), ShowInspection);
 }
 
 int RunFetch(const CommonOptions& common, const ReferenceCommand& command) {
-  const Json request{
-      {"command", "fetch"}, {"reference", command.reference}, {"index_only", command.index_only}};
+  Json request = ReferenceRequest("fetch", common, command);
+  request["index_only"] = command.index_only;
   return AskAndPrint(common, request, [&](const Json& answer) {
     Print(fmt::format("{}@{}: {}", answer.value("name", ""), answer.value("digest", ""),
                       command.index_only ? "indexed" : "wholly local"));

@@ -2,11 +2,15 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -90,24 +94,50 @@ Finding CheckErofs() {
           "the kernel has none loaded (modprobe erofs): trees are served through FUSE only"};
 }
 
+// The folder itself, or where it would be made: looking makes nothing.
+std::string NearestFolder(std::string path) {
+  while (path.size() > 1 && !FileExists(path)) path.resize(std::max<size_t>(path.rfind('/'), 1));
+  return path;
+}
+
 Finding CheckStore(const std::string& store) {
-  if (Status made = MakeFolders(store); !made)
+  const std::string folder = NearestFolder(store);
+  if (::access((folder + "/.").c_str(), W_OK | X_OK) != 0)
     return {Finding::Grade::kBad, "store",
-            made.error().message + "; give --store a folder that can be written"};
-  if (::access(store.c_str(), W_OK) != 0)
-    return {Finding::Grade::kBad, "store",
-            store + " cannot be written; give --store another folder"};
+            fmt::format("{} cannot be {}: {}; give --store another folder", store,
+                        folder == store ? "written" : "made in " + folder, std::strerror(errno))};
   struct statvfs space {};
-  if (::statvfs(store.c_str(), &space) != 0) return {Finding::Grade::kLimited, "store", store};
+  if (::statvfs(folder.c_str(), &space) != 0) return {Finding::Grade::kLimited, "store", store};
   const uint64_t free_bytes = uint64_t{space.f_bavail} * space.f_frsize;
   const auto grade =
       free_bytes < (uint64_t{1} << 30) ? Finding::Grade::kLimited : Finding::Grade::kGood;
-  return {grade, "store", fmt::format("{}, {} free", store, HumanSize(free_bytes))};
+  return {grade, "store",
+          fmt::format("{}{}, {} free", store, folder == store ? "" : " (not made yet)",
+                      HumanSize(free_bytes))};
+}
+
+Finding CheckOpenFiles() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_max >= 4096)
+    return {Finding::Grade::kGood, "open files",
+            fmt::format("a daemon may have {} open", limit.rlim_max)};
+  return {
+      Finding::Grade::kLimited, "open files",
+      fmt::format("a daemon may have only {} open, and every layer in use needs some: raise the "
+                  "hard limit (ulimit -Hn)",
+                  limit.rlim_max)};
 }
 
 Finding CheckMountpoint(const std::string& mountpoint) {
-  if (FileExists(mountpoint + "/.lamina/version"))
-    return {Finding::Grade::kGood, "mount", mountpoint + " is served"};
+  // Asks the daemon: the kernel keeps this name for no time.
+  const int err = ::access((mountpoint + "/.lamina/version").c_str(), F_OK) == 0 ? 0 : errno;
+  if (err == 0) return {Finding::Grade::kGood, "mount", mountpoint + " is served"};
+  if (err == ENOTCONN || err == ECONNABORTED)
+    return {Finding::Grade::kLimited, "mount",
+            fmt::format("the daemon of {0} is dead: `lamina mount {0}` mounts it anew, `lamina "
+                        "umount {0}` takes it away",
+                        mountpoint)};
   return {Finding::Grade::kLimited, "mount",
           fmt::format("nothing is mounted at {}: lamina mount {}", mountpoint, mountpoint)};
 }
@@ -123,6 +153,7 @@ int RunDoctor(const CommonOptions& common, const std::string& mountpoint) {
       CheckErofs(),
       {Finding::Grade::kGood, "libfuse", FuseSession::LibraryVersion()},
       CheckStore(common.store),
+      CheckOpenFiles(),
       CheckMountpoint(mountpoint)};
   Json all = Json::array();
   bool usable = true;

@@ -1,13 +1,17 @@
 // lamina: the command line. Options and help are made here; the commands are in the other files of
 // this folder.
 
-#include <CLI/CLI.hpp>
+#include <sys/prctl.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 
 #include "cmd/commands.h"
+#include "cmd/config_file.h"
 #include "cmd/engine.h"
 
 namespace lamina {
@@ -24,22 +28,35 @@ struct CommandLine {
   ReferenceCommand reference;
   std::string repository;
   std::string doctor_mountpoint = "/mnt/images";
+  std::string config_file;
+  CLI::App* command = nullptr;
   std::function<int()> run;
 };
 
-void AddCommonOptions(CLI::App& command, CommonOptions& common) {
+// A validator of CLI11: the reason why it is none, or nothing.
+std::string CheckPlatform(const std::string& text) {
+  const auto platform = Platform::Parse(text);
+  return platform ? std::string() : platform.error().message;
+}
+
+void AddCommonOptions(CLI::App& command, CommandLine& line) {
+  CommonOptions& common = line.common;
   command
       .add_option("--store", common.store,
                   "folder of lamina's state and cache (environment: LAMINA_STORE)")
       ->capture_default_str();
-  command.add_option("--log-level", common.log_level, "debug, info, warning or error")
+  command.add_option("--log-level", common.log_level, "how much is logged")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
-  command.set_config("--config", "", "read options from this TOML file");
+  command
+      .add_option(
+          "--config", line.config_file,
+          "TOML file of options: store = \"/srv/lamina\"; those of one command in a section "
+          "as [mount]; the command line wins")
+      ->check(CLI::ExistingFile);
 }
 
 void AddSourceOptions(CLI::App& command, CommonOptions& common) {
-  command.add_option("--platform", common.platform,
-                     "platform to choose from an index, as linux/arm64 (default: this host's)");
   command
       .add_option("--tag-ttl", common.tag_ttl_seconds,
                   "seconds for which a registry's answer about a tag holds")
@@ -53,12 +70,22 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
       ->check(CLI::ExistingFile);
 }
 
+void AddPlatformOption(CLI::App& command, CommonOptions& common) {
+  command
+      .add_option("--platform", common.platform,
+                  "platform to choose from an index, as linux/arm64 (default: this host's)")
+      ->check(CheckPlatform);
+}
+
 CLI::App* NewCommand(CLI::App& app, CommandLine& line, const char* name, const char* what,
                      const char* example, std::function<int()> run) {
   CLI::App* command = app.add_subcommand(name, what);
   command->footer(std::string("Example:\n  ") + example);
-  AddCommonOptions(*command, line.common);
-  command->callback([&line, run = std::move(run)] { line.run = run; });
+  AddCommonOptions(*command, line);
+  command->callback([&line, command, run = std::move(run)] {
+    line.command = command;
+    line.run = run;
+  });
   return command;
 }
 
@@ -74,15 +101,19 @@ void AddMounting(CLI::App& app, CommandLine& line) {
                   "stay in front and log to standard error");
   mount->add_flag("--private", line.mount.private_mount,
                   "let no other user in (leave out allow_other)");
+  AddPlatformOption(*mount, line.common);
   AddSourceOptions(*mount, line.common);
 
   CLI::App* umount =
       NewCommand(app, line, "umount", "Take a mount away; its daemon ends",
-                 "lamina umount /mnt/images", [&] { return RunUmount(line.common, line.umount); });
+                 "lamina umount /mnt/images", [&] { return RunUmount(line.umount); });
   umount->add_option("mountpoint", line.umount.mountpoint, "where lamina is mounted")
       ->capture_default_str();
   umount->add_flag("-l,--lazy", line.umount.lazy,
                    "detach now although something uses it; end when nothing does");
+  umount->add_option("--wait", line.umount.wait_seconds, "seconds to wait for the daemon's end")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
 }
 
 void AddData(CLI::App& app, CommandLine& line) {
@@ -114,6 +145,7 @@ void AddData(CLI::App& app, CommandLine& line) {
         ->add_option("reference", line.reference.reference,
                      "an image, as debian, debian:12 or host:5000/app@sha256:…")
         ->required();
+    AddPlatformOption(*command, line.common);
   }
   for (CLI::App* command : {add, list, resolve, inspect, fetch}) {
     AddSourceOptions(*command, line.common);
@@ -133,7 +165,48 @@ void AddAbout(CLI::App& app, CommandLine& line) {
     command->add_flag("--json", line.common.json, "print JSON");
 }
 
+// Parses once more with what the file of --config says, which may not be given twice.
+Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::string>& arguments) {
+  ASSIGN_OR_RETURN(const auto more, ConfigArguments(app, *line.command, line.config_file));
+  std::vector<std::string> all = arguments;
+  const auto command = std::find(all.begin(), all.end(), line.command->get_name());
+  all.insert(command + 1, more.begin(), more.end());
+  std::reverse(all.begin(), all.end());  // as CLI11 takes a vector
+  try {
+    app.parse(std::move(all));
+  } catch (const CLI::ParseError& failure) {
+    return Error{Code::kInvalid, failure.what()};
+  }
+  return {};
+}
+
+// The options that belong to the process that holds the store, as far as the command line has them.
+std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
+  std::vector<std::string> given;
+  for (const char* name : {"--tag-ttl", "--insecure-registry", "--ca-file"}) {
+    const CLI::Option* option = command.get_option_no_throw(name);
+    if (option != nullptr && option->count() > 0) given.emplace_back(name);
+  }
+  return given;
+}
+
+// A daemon has another current folder.
+Status MakeAbsolute(CommonOptions& common) {
+  ASSIGN_OR_RETURN(common.store, AbsolutePath(common.store));
+  if (!common.ca_file.empty()) {
+    ASSIGN_OR_RETURN(common.ca_file, AbsolutePath(common.ca_file));
+  }
+  return {};
+}
+
+// Credentials and tokens in memory get into no core dump and to no other process of the same user,
+// unless somebody wants to look into lamina.
+void KeepSecrets() {
+  if (std::getenv("LAMINA_DEBUG_DUMPABLE") == nullptr) ::prctl(PR_SET_DUMPABLE, 0);
+}
+
 int Main(int argc, char** argv) {
+  KeepSecrets();
   CommandLine line;
   line.common.store = DefaultStoreFolder();
   CLI::App app{"lamina mounts container images instead of unpacking them."};
@@ -148,6 +221,14 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& stop) {
     return app.exit(stop) == 0 ? 0 : kWrongUsage;
   }
+  line.common.daemon_options = DaemonOptionsGiven(*line.command);
+  if (!line.config_file.empty()) {
+    if (Status applied = ApplyConfig(app, line, {argv + 1, argv + argc}); !applied) {
+      Fail(applied.error().Within(line.config_file));
+      return kWrongUsage;
+    }
+  }
+  if (Status absolute = MakeAbsolute(line.common); !absolute) return Fail(absolute.error());
   return line.run();
 }
 

@@ -1,10 +1,8 @@
-// mount and umount: the daemon's life.
+// mount: the daemon's life.
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <poll.h>
-#include <sys/file.h>
-#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +12,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <thread>
+#include <nlohmann/json.hpp>
 
 #include "base/errno.h"
 #include "base/file.h"
@@ -28,8 +26,6 @@
 
 namespace lamina {
 namespace {
-
-constexpr std::chrono::seconds kEndWait{20};
 
 // How the child that becomes the daemon tells its parent that the tree answers, or why not.
 class ReadyPipe {
@@ -72,12 +68,13 @@ class ReadyPipe {
   UniqueFd write_;
 };
 
-Result<std::string> AbsolutePath(const std::string& path) {
-  if (path.starts_with("/")) return path;
-  std::array<char, 4096> folder{};
-  if (::getcwd(folder.data(), folder.size()) == nullptr)
-    return ErrnoError(errno, "cannot tell the current folder");
-  return std::string(folder.data()) + "/" + path;
+// A daemon has files of every layer in use open, and a connection for each reader of a registry.
+void AllowManyFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    LogWarning(ErrnoError(errno, "the limit of open files stays as it is").message);
 }
 
 // Everything that serves, in the order in which it is made; destroyed the other way round.
@@ -88,6 +85,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
   RETURN_IF_ERROR(MakeFolders(common.store));
   // A peer that closes its socket is an error of that write, not the end of the daemon.
   std::signal(SIGPIPE, SIG_IGN);
+  AllowManyFiles();
   RETURN_IF_ERROR(StartLog({.level = level,
                             .file = StorePaths{common.store}.LogFile(),
                             .to_stderr = command.foreground}));
@@ -102,7 +100,11 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
                             .allow_other = ::geteuid() == 0 && !command.private_mount,
                             .on_ready = ready});
     if (!session) return session.error();
-    const auto control = ControlServer::Start(*engine);
+    const auto control = ControlServer::Start(
+        engine->paths().ControlSocket(),
+        [&engine](const nlohmann::json& request, const ProgressSink& progress) {
+          return Perform(*engine, request, progress);
+        });
     if (!control) return control.error();
     LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint,
                         common.store));
@@ -144,60 +146,16 @@ int ServeInBackground(const CommonOptions& common, const MountCommand& command) 
   return served ? 0 : 1;
 }
 
-// The daemon has let the store go: a new one can start at once.
-bool StoreIsFree(const std::string& store) {
-  auto lock = OpenFile(StorePaths{store}.Lock(), O_RDWR);
-  return !lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0;
-}
-
-Status UnmountAsUser(const std::string& mountpoint, bool lazy) {
-  const pid_t child = ::fork();
-  if (child < 0) return ErrnoError(errno, "cannot start fusermount3");
-  if (child == 0) {
-    ::execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", mountpoint.c_str(), nullptr);
-    ::_exit(127);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return Error{Code::kIo, fmt::format("fusermount3 could not unmount {}", mountpoint)};
-}
-
-Status Unmount(const std::string& mountpoint, bool lazy) {
-  if (::geteuid() != 0) return UnmountAsUser(mountpoint, lazy);
-  if (::umount2(mountpoint.c_str(), (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0) return {};
-  if (errno == EBUSY)
-    return Error{Code::kUnavailable,
-                 fmt::format("{} is in use: end what works in it (fuser -vm {}), or give --lazy",
-                             mountpoint, mountpoint)};
-  if (errno == EINVAL)
-    return Error{Code::kNotFound, fmt::format("nothing is mounted at {}", mountpoint)};
-  return ErrnoError(errno, "cannot unmount " + mountpoint);
-}
-
 }  // namespace
 
-int RunMount(const CommonOptions& given_common, const MountCommand& given) {
-  CommonOptions common = given_common;
+int RunMount(const CommonOptions& common, const MountCommand& given) {
   MountCommand command = given;
   auto mountpoint = AbsolutePath(command.mountpoint);
-  auto store = AbsolutePath(common.store);
   if (!mountpoint) return Fail(mountpoint.error());
-  if (!store) return Fail(store.error());
   command.mountpoint = *mountpoint;
-  common.store = *store;
   if (!command.foreground) return ServeInBackground(common, command);
   const Status served = Serve(common, command, [] {});
   return served ? 0 : Fail(served.error());
-}
-
-int RunUmount(const CommonOptions& common, const UmountCommand& command) {
-  if (Status unmounted = Unmount(command.mountpoint, command.lazy); !unmounted)
-    return Fail(unmounted.error());
-  const Deadline end = Deadline::After(kEndWait);
-  while (!command.lazy && !StoreIsFree(common.store) && !end.passed())
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return 0;
 }
 
 }  // namespace lamina

@@ -1,13 +1,25 @@
 #include "cmd/options.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <cstdlib>
 
+#include "base/errno.h"
 #include "base/text.h"
 #include "cmd/credentials.h"
 
 namespace lamina {
+
+Result<std::string> AbsolutePath(const std::string& path) {
+  if (path.starts_with("/")) return path;
+  std::array<char, 4096> folder{};
+  if (::getcwd(folder.data(), folder.size()) == nullptr)
+    return ErrnoError(errno, "cannot tell the current folder");
+  return std::string(folder.data()) + "/" + path;
+}
 
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   CatalogOptions options;

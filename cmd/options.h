@@ -21,6 +21,9 @@ struct CommonOptions {
   std::vector<std::string> insecure_registries;
   std::string ca_file;  // additional CA certificates, PEM
   std::string log_level = "info";
+  // Of the command line's options, those that only a daemon's own command line can set:
+  // "--ca-file".
+  std::vector<std::string> daemon_options;
 };
 
 struct MountCommand {
@@ -32,6 +35,7 @@ struct MountCommand {
 struct UmountCommand {
   std::string mountpoint = "/mnt/images";
   bool lazy = false;
+  int wait_seconds = 60;  // for the daemon's end
 };
 
 struct AddCommand {
@@ -44,6 +48,8 @@ struct ReferenceCommand {
   bool index_only = false;  // fetch
 };
 
+// Below the current folder where it is relative.
+Result<std::string> AbsolutePath(const std::string& path);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 

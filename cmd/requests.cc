@@ -6,9 +6,11 @@
 #include <atomic>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <thread>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 
 namespace lamina {
@@ -35,9 +37,21 @@ struct NamedImage {
   std::shared_ptr<Image> image;
 };
 
+// What a reference names: an index, or of it the image for the platform that the request asks for.
+Result<Resolution> ResolveFor(Engine& engine, const Reference& reference, const Json& request) {
+  ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
+  if (const std::string text = TextOf(request, "platform"); !text.empty()) {
+    ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text));
+    ASSIGN_OR_RETURN(resolution.digest,
+                     engine.catalog().DigestForPlatform(reference.repository.ToString(),
+                                                        resolution.digest, platform));
+  }
+  return resolution;
+}
+
 Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
   ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
+  ASSIGN_OR_RETURN(Resolution resolution, ResolveFor(engine, reference, request));
   ASSIGN_OR_RETURN(auto image,
                    engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
@@ -57,13 +71,17 @@ Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
 
 Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
   std::vector<std::string> repositories = engine.catalog().KnownRepositories();
-  if (const std::string only = TextOf(request, "repository"); !only.empty()) {
+  const std::string only = TextOf(request, "repository");
+  if (!only.empty()) {
     ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(only));
     repositories = {reference.repository.ToString()};
   }
   Json all = Json::array();
   for (const std::string& repository : repositories) {
-    for (const Catalog::TagName& tag : engine.catalog().Tags(repository)) {
+    // All of them are listed from what is known here: their registries may be many, slow or away.
+    const auto tags =
+        only.empty() ? engine.catalog().KnownTags(repository) : engine.catalog().Tags(repository);
+    for (const Catalog::TagName& tag : tags) {
       Json row{{"repository", repository}, {"tag", tag.tag}};
       if (tag.known) row.update(ResolutionJson(*tag.known));
       all.push_back(std::move(row));
@@ -82,7 +100,7 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
 
 Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(const Resolution resolution, engine.catalog().Resolve(reference));
+  ASSIGN_OR_RETURN(const Resolution resolution, ResolveFor(engine, reference, request));
   Json answer = ResolutionJson(resolution);
   answer["name"] = reference.repository.ToString();
   return answer;
@@ -106,38 +124,67 @@ Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
               {"status", Json::parse(named.image->StatusJson(), nullptr, false)}};
 }
 
-// Tells of the indexing of an image, a few times a second, until `done`.
-void WatchIndexing(const Image& image, const std::atomic<bool>& done,
-                   const ProgressSink& progress) {
-  while (!done) {
+// Tells of the indexing of an image, a few times a second, for as long as it lives.
+class IndexingWatch {
+ public:
+  IndexingWatch(const Image& image, const ProgressSink& progress)
+      : image_(image), progress_(progress) {
+    try {
+      thread_ = std::thread([this] { Run(); });
+    } catch (const std::system_error& failure) {
+      LogDebug(std::string("no progress is told: ") + failure.what());
+    }
+  }
+  ~IndexingWatch() {
+    done_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  IndexingWatch(const IndexingWatch&) = delete;
+  IndexingWatch& operator=(const IndexingWatch&) = delete;
+
+ private:
+  void Run() {
+    try {
+      while (!done_ && Tell())
+        for (int i = 0; i < 5 && !done_; ++i)
+          std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    } catch (const std::exception& failure) {
+      LogDebug(std::string("no more progress is told: ") + failure.what());
+    }
+  }
+  bool Tell() {
     uint64_t finished = 0;
     uint64_t all = 0;
-    for (const auto& layer : image.progress()) {
+    for (const auto& layer : image_.progress()) {
       finished += layer->done_bytes;
       all += layer->total_bytes;
     }
-    progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
-    for (int i = 0; i < 5 && !done; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    return progress_(
+        Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
   }
+
+  const Image& image_;
+  const ProgressSink& progress_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink& progress) {
+  const IndexingWatch watch(image, progress);
+  return image.EnsureTree();
 }
 
 Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& progress) {
   ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
-  std::atomic<bool> done{false};
-  std::thread watcher([&] { WatchIndexing(*named.image, done, progress); });
-  const auto tree = named.image->EnsureTree();
-  done = true;
-  watcher.join();
-  if (!tree) return tree.error();
+  ASSIGN_OR_RETURN(const auto tree, EnsureTree(*named.image, progress));
   if (!request.value("index_only", false)) {
     RETURN_IF_ERROR(named.image->FetchAll([&](uint64_t chunks, uint64_t of) {
-      if (chunks % 16 == 0 || chunks == of)
-        progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
+      return progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
     }));
   }
   return Json{{"name", named.reference.repository.ToString()},
               {"digest", named.resolution.digest.ToString()},
-              {"inodes", (*tree)->tree().inode_count()}};
+              {"inodes", tree->tree().inode_count()}};
 }
 
 using Handler = Result<Json> (*)(Engine&, const Json&, const ProgressSink&);

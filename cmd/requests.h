@@ -13,8 +13,9 @@
 
 namespace lamina {
 
-// Told now and then while a request works: {"what": "indexing", "done": bytes, "of": bytes}.
-using ProgressSink = std::function<void(const nlohmann::json&)>;
+// Told now and then while a request works: {"what": "indexing", "done": bytes, "of": bytes}. False
+// says that nobody wants the answer any more: the request gives up.
+using ProgressSink = std::function<bool(const nlohmann::json&)>;
 
 Result<nlohmann::json> Perform(Engine& engine, const nlohmann::json& request,
                                const ProgressSink& progress);

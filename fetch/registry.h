@@ -24,9 +24,9 @@ struct RegistryCredentials {
 };
 
 struct RegistryOptions {
-  // Finds credentials for a registry ("docker.io"); called when the host asks for them. May be
-  // empty.
-  std::function<RegistryCredentials(const std::string& registry)> credentials;
+  // Finds credentials for a registry ("docker.io") or a repository of it
+  // ("docker.io/library/debian"); called when the host asks for them. May be empty.
+  std::function<RegistryCredentials(const std::string& name)> credentials;
   bool insecure = false;  // plain HTTP although not loopback
   // Additional CAs (PEM), of certs.d or a test. A registry that has one speaks TLS, also on
   // loopback.

@@ -13,6 +13,12 @@ constexpr size_t kMostScopes = 512;
 // A token is renewed this long before its end, so that it does not end on the way.
 constexpr std::chrono::seconds kRenewalMargin{10};
 
+// "library/debian" of "repository:library/debian:pull"; empty of other scopes.
+std::string RepositoryOf(const std::string& scope) {
+  const auto parts = Split(scope, ':');
+  return parts.size() == 3 && parts[0] == "repository" ? std::string(parts[1]) : std::string();
+}
+
 }  // namespace
 
 // Guarded by RegistryAuth's mutex, in whose file alone it is seen.
@@ -157,18 +163,20 @@ Result<AuthChallenge> RegistryAuth::Choose(const HttpHeaders& headers) const {
   return Error{Code::kDenied, "it answered 401 without saying what it asks for"};
 }
 
-RegistryCredentials RegistryAuth::Credentials() const {
-  return options_->credentials ? options_->credentials(registry_) : RegistryCredentials();
+RegistryCredentials RegistryAuth::Credentials(const std::string& scope) const {
+  if (!options_->credentials) return {};
+  const std::string repository = RepositoryOf(scope);
+  return options_->credentials(repository.empty() ? registry_ : registry_ + "/" + repository);
 }
 
 Result<RegistryAuth::Fresh> RegistryAuth::Obtain(const AuthChallenge& challenge,
                                                  const std::string& scope,
                                                  const Deadline& deadline) {
-  return challenge.scheme == "basic" ? ObtainBasic() : ObtainToken(challenge, scope, deadline);
+  return challenge.scheme == "basic" ? ObtainBasic(scope) : ObtainToken(challenge, scope, deadline);
 }
 
-Result<RegistryAuth::Fresh> RegistryAuth::ObtainBasic() const {
-  const RegistryCredentials credentials = Credentials();
+Result<RegistryAuth::Fresh> RegistryAuth::ObtainBasic(const std::string& scope) const {
+  const RegistryCredentials credentials = Credentials(scope);
   if (credentials.empty())
     return Error{Code::kDenied, "it asks for a user name and password, and there are none"};
   return Fresh{BasicAuthorization(credentials), std::nullopt};
@@ -182,7 +190,7 @@ Result<RegistryAuth::Fresh> RegistryAuth::ObtainToken(const AuthChallenge& chall
   RETURN_IF_ERROR(CheckRealm(*realm, base_));
   const int64_t asked_at = options_->clock->NowNs();
   const TokenRequest request{std::move(*realm), challenge.service,
-                             challenge.scope.empty() ? scope : challenge.scope, Credentials()};
+                             challenge.scope.empty() ? scope : challenge.scope, Credentials(scope)};
   ASSIGN_OR_RETURN(const Token token, FetchToken(request, *options_, *http_, *counters_, deadline));
   const std::chrono::nanoseconds life = token.lifetime - kRenewalMargin;
   return Fresh{"Bearer " + token.value, asked_at + life.count()};

@@ -61,10 +61,10 @@ class RegistryAuth {
   Result<AuthChallenge> Choose(const HttpHeaders& headers) const;
   Result<Fresh> Obtain(const AuthChallenge& challenge, const std::string& scope,
                        const Deadline& deadline);
-  Result<Fresh> ObtainBasic() const;
+  Result<Fresh> ObtainBasic(const std::string& scope) const;
   Result<Fresh> ObtainToken(const AuthChallenge& challenge, const std::string& scope,
                             const Deadline& deadline);
-  RegistryCredentials Credentials() const;
+  RegistryCredentials Credentials(const std::string& scope) const;
 
   const std::string registry_;
   const Url base_;

@@ -298,9 +298,18 @@ std::vector<std::string> Catalog::Children(const std::string& prefix) {
 }
 
 std::vector<Catalog::TagName> Catalog::Tags(const std::string& repository) {
+  const auto tags = RegistryTags(repository);
+  return TagsWith(repository, tags ? *tags : std::vector<std::string>());
+}
+
+std::vector<Catalog::TagName> Catalog::KnownTags(const std::string& repository) {
+  return TagsWith(repository, {});
+}
+
+std::vector<Catalog::TagName> Catalog::TagsWith(const std::string& repository,
+                                                const std::vector<std::string>& more) {
   std::map<std::string, std::optional<Resolution>> found;
-  if (auto tags = RegistryTags(repository))
-    for (const std::string& tag : *tags) found.try_emplace(tag);
+  for (const std::string& tag : more) found.try_emplace(tag);
   if (auto rows = store_.CurrentTags(repository)) {
     for (const TagRow& row : *rows)
       found[row.tag] =

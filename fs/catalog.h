@@ -96,6 +96,8 @@ class Catalog {
   // Local and registry tags, sorted; the local ones alone where the registry cannot list or is
   // away. Blocks.
   std::vector<TagName> Tags(const std::string& repository);
+  // The local ones alone. Blocks on local disk.
+  std::vector<TagName> KnownTags(const std::string& repository);
   std::vector<Digest> KnownImages(const std::string& repository) const;
   std::vector<std::string> KnownRepositories() const;
 
@@ -103,6 +105,10 @@ class Catalog {
   // Blocks. The image with this digest in this repository; kNotFound where it has none such. One
   // object per (repository, digest), kept while in use and a while longer (OpenImages).
   Result<std::shared_ptr<Image>> OpenImage(const std::string& repository, const Digest& digest);
+  // Blocks. Of an index, the digest of the image that it has for a platform; any other digest
+  // itself.
+  Result<Digest> DigestForPlatform(const std::string& repository, const Digest& digest,
+                                   const Platform& platform);
   // The image if it is open, else null. Never waits.
   std::shared_ptr<Image> OpenedImage(const std::string& repository, const Digest& digest) const;
 
@@ -156,6 +162,8 @@ class Catalog {
   Result<std::vector<std::string>> RegistryTags(const std::string& repository);
   Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
+  std::vector<TagName> TagsWith(const std::string& repository,
+                                const std::vector<std::string>& more);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
                             const Sources& sources);
   Result<std::string> Config(const Descriptor& descriptor, const Sources& sources);

@@ -83,6 +83,27 @@ Result<Document> Catalog::Manifest(const std::string& repository, const Digest& 
   return document;
 }
 
+Result<Digest> Catalog::DigestForPlatform(const std::string& repository, const Digest& digest,
+                                          const Platform& platform) {
+  const std::string name = KeyOf(repository, digest);
+  Digest chosen = digest;
+  for (int depth = 0; depth <= DocumentLimits().index_nesting; ++depth) {
+    ASSIGN_OR_RETURN(const Document document,
+                     Manifest(repository, chosen, sources_.SourcesOf(repository, chosen)));
+    ASSIGN_OR_RETURN(const ManifestDocument parsed,
+                     ParseManifestDocument(document.bytes, document.media_type, name));
+    if (Status known = store_.RecordImage(repository, chosen, clock_.NowNs()); !known)
+      LogWarning(fmt::format("{}: {}", name, known.error().message));
+    if (!std::holds_alternative<ImageIndex>(parsed)) return chosen;
+    const auto next = ChoosePlatform(std::get<ImageIndex>(parsed), platform, name);
+    // The index is there: this says more than that there is none.
+    if (!next) return Error{Code::kUnsupported, next.error().message};
+    chosen = next->digest;
+  }
+  return Error{Code::kLimit, fmt::format("{}: indexes nest more than {} deep", name,
+                                         DocumentLimits().index_nesting)};
+}
+
 Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources& sources) {
   auto stored = store_.GetDocument(descriptor.digest);
   if (stored && stored->has_value()) return std::move((*stored)->bytes);

@@ -84,7 +84,10 @@ Status RunFusermount(const std::string& path, bool lazy) {
 Status Detach(const std::string& path, bool lazy) {
   if (::umount2(path.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
   if (errno == EPERM) return RunFusermount(path, lazy);
-  if (errno == EBUSY) return Error{Code::kUnavailable, Quote(path) + " is in use"};
+  if (errno == EBUSY)
+    return Error{Code::kUnavailable,
+                 fmt::format("{0} is in use: end what works in it (fuser -vm {0}), or give --lazy",
+                             Quote(path))};
   return ErrnoError(errno, "cannot unmount " + Quote(path));
 }
 
@@ -147,11 +150,22 @@ Result<std::string> PrepareMountpoint(const std::string& path) {
   return absolute;
 }
 
-Status UnmountLamina(const std::string& path, bool lazy) {
+Result<std::string> FindLamina(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string absolute, AbsolutePath(path));
-  ASSIGN_OR_RETURN(const bool lamina, IsLaminaAt(absolute));
+  ASSIGN_OR_RETURN(bool lamina, IsLaminaAt(absolute));
+  if (lamina) return absolute;
+  // A link to a mount point leads to it, as it does for mounting.
+  char resolved[PATH_MAX];
+  if (::realpath(absolute.c_str(), resolved) != nullptr) {
+    ASSIGN_OR_RETURN(lamina, IsLaminaAt(resolved));
+  }
   if (!lamina) return Error{Code::kNotFound, "no lamina is mounted at " + Quote(absolute)};
-  return Detach(absolute, lazy);
+  return std::string(resolved);
+}
+
+Status UnmountLamina(const std::string& path, bool lazy) {
+  ASSIGN_OR_RETURN(const std::string mountpoint, FindLamina(path));
+  return Detach(mountpoint, lazy);
 }
 
 }  // namespace lamina

@@ -25,6 +25,10 @@ Result<std::optional<MountFacts>> MountAt(const std::string& path);
 // it.
 Result<std::string> PrepareMountpoint(const std::string& path);
 
+// The absolute path, without symbolic links, of the lamina mounted at `path`, alive or dead;
+// kNotFound where there is none.
+Result<std::string> FindLamina(const std::string& path);
+
 // Unmounts the lamina at `path`; kNotFound where there is none. With `lazy`, one that is in use
 // goes as soon as it is not.
 Status UnmountLamina(const std::string& path, bool lazy);

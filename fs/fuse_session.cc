@@ -111,8 +111,8 @@ void OnSignal(int) {
 }
 void OnNudge(int) {}
 
-// SIGTERM and SIGINT wake the session; SIGUSR1 only interrupts the loop's wait. Puts back what was
-// at the end.
+// SIGTERM, SIGINT and SIGHUP wake the session; SIGUSR1 only interrupts the loop's wait. Puts back
+// what was at the end.
 class SignalScope {
  public:
   SignalScope(bool handle, int fd) : handle_(handle) {
@@ -125,6 +125,7 @@ class SignalScope {
     g_signal_fd = fd;
     Install(SIGTERM, OnSignal);
     Install(SIGINT, OnSignal);
+    Install(SIGHUP, OnSignal);  // its terminal has gone: the mount must not outlive the daemon
   }
   ~SignalScope() {
     for (size_t i = 0; i < count_; ++i) ::sigaction(saved_[i].first, &saved_[i].second, nullptr);
@@ -145,7 +146,7 @@ class SignalScope {
   const bool handle_;
   sigset_t mask_{};
   size_t count_ = 0;
-  std::array<std::pair<int, struct sigaction>, 3> saved_{};
+  std::array<std::pair<int, struct sigaction>, 4> saved_{};
 };
 
 ssize_t ReadMessage(int fd, void* buffer, size_t size, void* userdata) {

@@ -33,7 +33,7 @@ struct MountOptions {
   bool allow_other = true;  // as root; others may not have it without user_allow_other in fuse.conf
   size_t threads = 0;       // 0: one for each CPU, at least two
   uint32_t read_ahead_kb = 4096;   // set where we may (root)
-  bool handle_signals = true;      // SIGTERM and SIGINT end Run()
+  bool handle_signals = true;      // SIGTERM, SIGINT and SIGHUP end Run()
   std::function<void()> on_ready;  // called once, from another thread, when the tree answers
 };
 

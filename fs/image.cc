@@ -17,11 +17,10 @@ namespace {
 // Layers of one image that are indexed at the same time.
 constexpr size_t kIndexingThreads = 4;
 
-// The bound of one chunk of a layer that is fetched as a whole: 64 KiB/s, since a chunk at the end
-// of a single zstd frame brings all before it.
-Deadline ChunkBound(const LayerFacts& facts) {
-  return Deadline::After(std::chrono::seconds(60 + static_cast<int64_t>(facts.blob_size >> 16)));
-}
+// A chunk of a layer that is fetched as a whole is waited for in steps, between which lamina may be
+// told to stop; a layer may take as many as 50 KiB/s need.
+constexpr std::chrono::seconds kTry{20};
+constexpr uint64_t kBytesOfATry = 1u << 20;
 
 std::string PoolKeyOf(const std::vector<std::shared_ptr<RepositorySource>>& sources) {
   for (const auto& source : sources)
@@ -236,7 +235,7 @@ Status Image::OpenLocalLayers(MountedTree& mounted) {
   return {};
 }
 
-Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) {
+Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) {
   ASSIGN_OR_RETURN(const auto tree, EnsureTree());
   std::vector<std::shared_ptr<Layer>> layers(tree->layer_count());
   for (uint32_t device = 0; device < layers.size(); ++device) {
@@ -246,26 +245,34 @@ Status Image::FetchAll(const std::function<void(uint64_t, uint64_t)>& progress) 
   uint64_t done = 0;
   for (const auto& layer : layers) all += layer->index().facts().chunk_count;
   for (const auto& layer : layers)
-    RETURN_IF_ERROR(FetchLayer(*layer, [&] {
-      if (progress) progress(++done, all);
-    }));
+    RETURN_IF_ERROR(FetchLayer(*layer, [&] { return !progress || progress(++done, all); }));
   return {};
 }
 
 // From the last chunk to the first: what has to be decoded before a chunk is kept on the way.
-Status Image::FetchLayer(Layer& layer, const std::function<void()>& progress) const {
+Status Image::FetchLayer(Layer& layer, const std::function<bool()>& progress) const {
   const LayerFacts& facts = layer.index().facts();
   std::vector<uint8_t> buffer;
   for (uint64_t chunk = facts.chunk_count; chunk-- > 0;) {
-    if (layers_.cancelled()) return Error{Code::kCancelled, "lamina is stopping"};
     ASSIGN_OR_RETURN(const ChunkRecord record, layer.index().Chunk(chunk));
     if (!record.zero) {
       buffer.resize(record.flat_length);
-      RETURN_IF_ERROR(layer.cache().Read(record.flat_offset, buffer, ChunkBound(facts)));
+      RETURN_IF_ERROR(FetchChunk(layer, record, buffer));
     }
-    progress();
+    if (!progress()) return Error{Code::kCancelled, "nobody waits for the image any more"};
   }
   return {};
+}
+
+// A chunk at the end of a single zstd frame may take long, since it brings all before it; each try
+// goes on where the last one ended.
+Status Image::FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan out) const {
+  const uint64_t tries = 3 + layer.index().facts().blob_size / kBytesOfATry;
+  for (uint64_t tried = 1;; ++tried) {
+    if (layers_.cancelled()) return Error{Code::kCancelled, "lamina is stopping"};
+    Status read = layer.cache().Read(chunk.flat_offset, out, Deadline::After(kTry));
+    if (read.has_value() || read.error().code != Code::kTimeout || tried == tries) return read;
+  }
 }
 
 void Image::SetLastError(const Error& error) {

@@ -109,8 +109,9 @@ class Image {
 
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
-  // Fetches every missing chunk; blocks. kCancelled once the layer store is cancelled.
-  Status FetchAll(const std::function<void(uint64_t done_chunks, uint64_t all_chunks)>& progress);
+  // Fetches every missing chunk; blocks. `progress` is asked after each chunk whether to go on.
+  // kCancelled where it says no, and once the layer store is cancelled.
+  Status FetchAll(const std::function<bool(uint64_t done_chunks, uint64_t all_chunks)>& progress);
 
  private:
   Result<std::shared_ptr<MountedTree>> OpenOrBuild(std::optional<size_t> only_layer);
@@ -118,7 +119,8 @@ class Image {
                                                     const std::string& path);
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
   Status OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept;
-  Status FetchLayer(Layer& layer, const std::function<void()>& progress) const;
+  Status FetchLayer(Layer& layer, const std::function<bool()>& progress) const;
+  Status FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan out) const;
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
   LayerRequest RequestFor(size_t number) const;
 

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "fs/namespace.h"
 
 namespace lamina {
@@ -81,6 +82,10 @@ Result<std::string> Namespace::SelfContent(SelfText text) const {
     }
     case SelfText::kMetrics:
       return Metrics();
+    case SelfText::kProcess: {
+      ASSIGN_OR_RETURN(const ProcessId process, ProcessId::Self());
+      return process.ToString() + "\n";
+    }
   }
   return Error{Code::kNotFound, "there is no such text"};
 }
@@ -97,6 +102,7 @@ Attempt<NodeEntry> Namespace::LookupInSelf(std::string_view name) {
   if (name == "version") return SelfEntry(SelfText::kVersion);
   if (name == "log") return SelfEntry(SelfText::kLog);
   if (name == "metrics") return SelfEntry(SelfText::kMetrics);
+  if (name == "process") return SelfEntry(SelfText::kProcess);
   return NodeEntry{.attr = {}, .entry_seconds = kForever, .attr_seconds = 0};
 }
 
@@ -105,6 +111,7 @@ Listing Namespace::ListSelf() const {
           {"..", kRootNode, EntryType::kDirectory},
           {"log", 0, EntryType::kRegular},
           {"metrics", 0, EntryType::kRegular},
+          {"process", 0, EntryType::kRegular},
           {"version", 0, EntryType::kRegular}};
 }
 

@@ -17,7 +17,7 @@ bool IsPlausible(const NodeParts& parts) {
       return parts.row != 0;
     case NodeClass::kSelf:
       return parts.text() >= SelfText::kVersion &&
-             parts.row <= static_cast<uint32_t>(SelfText::kMetrics);
+             parts.row <= static_cast<uint32_t>(SelfText::kProcess);
   }
   return false;
 }

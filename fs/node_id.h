@@ -45,7 +45,7 @@ enum class ImagePart : uint8_t {
   kPlatformLink = 7,
 };
 
-enum class SelfText : uint8_t { kVersion = 1, kLog = 2, kMetrics = 3 };
+enum class SelfText : uint8_t { kVersion = 1, kLog = 2, kMetrics = 3, kProcess = 4 };
 
 constexpr NodeId kRootNode = 1;
 constexpr NodeId kSelfFolderNode = 2;

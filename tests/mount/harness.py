@@ -18,6 +18,22 @@ sys.dont_write_bytecode = True
 MS_DETACH = 2
 START_SECONDS = 60  # how long a program may take to answer; sanitizers are slow
 SANITIZER_MARKS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")
+LOG_END = 8000  # characters of a log that a failing test shows
+
+
+class _Ending:
+    """SIGTERM, as a bound on the run sends it, ends the test at hand with its cleanups, and no other begins."""
+
+    begun = False
+
+    @classmethod
+    def begin(cls, *_):
+        cls.begun = True
+        raise SystemExit("the tests were told to end")
+
+
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGTERM, _Ending.begin)
 
 
 def lamina_binary():
@@ -53,6 +69,12 @@ def run(*command, check=True, timeout=300, **options):
     return done
 
 
+def start_child(*command, **options):
+    """Starts a program that ends with the tests, however these end. To be called on the main thread: the kernel takes the
+    end of the thread that starts it for the end of all."""
+    return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, **options)
+
+
 class Lamina:
     """A daemon with a store and a mount point of its own. `stop` and `start` keep the store."""
 
@@ -71,9 +93,9 @@ class Lamina:
     def start(self):
         """Mounts; returns once the tree answers."""
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                [lamina_binary(), "mount", "-f", "--store", self.store, *self.options, self.mountpoint],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, cwd=self.folder)
+            self.process = start_child(
+                lamina_binary(), "mount", "-f", "--store", self.store, *self.options, self.mountpoint,
+                stdout=log, stderr=log, env=self.environment, cwd=self.folder)
         self.killed = False
         wait_until(self._answers, "the tree of lamina to answer")
         return self
@@ -144,16 +166,24 @@ class Lamina:
         pattern = re.compile(r'lamina_fuse_messages_total\{op="(\w+)"\}')
         return {m[1]: value for name, value in self.metrics().items() if (m := pattern.fullmatch(name))}
 
-    def log(self):
+    def _whole_log(self):
         if not os.path.exists(self.log_path):
             return ""
         with open(self.log_path, encoding="utf-8", errors="replace") as stream:
-            return "--- log of lamina (its end) ---\n" + stream.read()[-8000:]
+            return stream.read()
+
+    def log(self):
+        text = self._whole_log()
+        return "--- log of lamina (its end) ---\n" + text[-LOG_END:] if text else ""
 
     def sanitizer_report(self):
-        """What a sanitizer said in the log, or nothing."""
-        text = self.log()
-        return text if any(mark in text for mark in SANITIZER_MARKS) else None
+        """What a sanitizer first said in the log, which holds every start of the daemon, or nothing."""
+        text = self._whole_log()
+        found = [at for at in map(text.find, SANITIZER_MARKS) if at >= 0]
+        if not found:
+            return None
+        begin = max(0, min(found) - LOG_END // 4)
+        return "--- log of lamina (a sanitizer's report) ---\n" + text[begin:begin + LOG_END]
 
 
 class DockerRegistry:
@@ -180,8 +210,7 @@ class DockerRegistry:
                 "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance"},
             }, stream)
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(["docker-registry", "serve", config], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, cwd=self.folder)
+            self.process = start_child("docker-registry", "serve", config, stdout=log, stderr=log, cwd=self.folder)
         self.port = wait_until(self._listening_port, "docker-registry to listen")
         return self
 
@@ -214,6 +243,12 @@ class DockerRegistry:
 class MountCase(unittest.TestCase):
     """A test with a temporary folder (on a real disk: not every file system keeps xattrs and holes) and daemons that
     end with it. A sanitizer's report in a daemon's log fails the test; a failing test shows the logs."""
+
+    def run(self, result=None):
+        done = super().run(result)
+        if _Ending.begun and result is not None:
+            result.stop()
+        return done
 
     def setUp(self):
         if os.geteuid() != 0:

@@ -1,7 +1,10 @@
 """The harness itself, without lamina: a test that cannot fail shows nothing."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -10,7 +13,7 @@ from images import sample, small
 from images.oci import Layout
 
 from mount import compare
-from mount.harness import DockerRegistry, MountCase, read, run
+from mount.harness import LOG_END, DockerRegistry, Lamina, MountCase, read, run, wait_until
 from mount.proxy import Proxy
 
 
@@ -67,11 +70,13 @@ class ProxyTest(MountCase):
             self.get("bytes=0-9", timeout=0.3)
 
     def test_a_slow_answer_does_not_keep_others(self):
-        self.proxy.fail(self.digest, ranged=True, delay=3)
-        slow = threading.Thread(target=self.get, args=("bytes=0-9",))
+        self.proxy.fail(self.digest, ranged=True, delay=3600)
+        slow = threading.Thread(target=self.get, args=("bytes=0-9", 3600))
         slow.start()
+        wait_until(lambda: self.proxy.gets(self.digest), "the slow request to come")
         self.assertEqual(self.get(), self.blob)
         self.assertTrue(slow.is_alive())
+        self.proxy.heal()
         slow.join()
 
 
@@ -133,3 +138,60 @@ class RegistryTest(MountCase):
         one, two = self.registry("one"), self.registry("two")
         self.assertIsInstance(one, DockerRegistry)
         self.assertNotEqual(one.port, two.port)
+
+
+class LogTest(MountCase):
+    def test_a_sanitizers_report_is_found_wherever_it_stands(self):
+        daemon = Lamina(self.folder)
+        self.assertIsNone(daemon.sanitizer_report())
+        with open(daemon.log_path, "w", encoding="utf-8") as log:
+            log.write("started\n")
+        self.assertIsNone(daemon.sanitizer_report())
+        with open(daemon.log_path, "a", encoding="utf-8") as log:
+            log.write("ERROR: AddressSanitizer: the reason\n" + "a line of a later start\n" * LOG_END)
+        self.assertIn("AddressSanitizer: the reason", daemon.sanitizer_report())
+
+
+ENDLESS = """
+import os, signal, sys, time, unittest
+from mount.harness import MountCase
+
+class EndlessTest(MountCase):
+    def test_1(self):
+        print(self.folder, self.registry().process.pid, flush=True)
+        time.sleep(3600)
+
+    def test_2(self):
+        print("a test that must not begin", flush=True)
+
+unittest.main()
+"""
+
+
+class EndTest(MountCase):
+    """Whatever ends the tests, nothing that they started goes on."""
+
+    def start(self):
+        tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        process = subprocess.Popen([sys.executable, "-B", "-c", ENDLESS], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tests)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        folder, registry = process.stdout.readline().split()
+        self.addCleanup(run, "rm", "-rf", folder)
+        return process, folder, f"/proc/{registry}/root"
+
+    def test_a_request_to_end_cleans_up_and_begins_no_other_test(self):
+        process, folder, registry = self.start()
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.stdout.read(), "")
+        self.assertEqual(process.wait(), 1)
+        self.assertFalse(os.path.exists(folder))
+        self.assertFalse(os.path.exists(registry))
+
+    def test_what_they_started_ends_with_tests_that_are_killed(self):
+        process, _, registry = self.start()
+        self.assertTrue(os.path.exists(registry))
+        process.kill()
+        wait_until(lambda: not os.path.exists(registry), "the registry to end")

@@ -5,11 +5,16 @@ import hashlib
 import json
 import os
 import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
 
 from images import small
 from images.oci import Layout
 
-from mount.harness import MountCase, canonical_host, path_name, read, run, wait_until
+from mount.harness import MountCase, canonical_host, lamina_binary, path_name, read, run, wait_until
 
 
 class LocalNamesTest(MountCase):
@@ -214,6 +219,22 @@ class RegistryNamesTest(MountCase):
         self.daemon.command("add", f"oci:{local.path}:v1", "--as", self.server.host + "/app")
         wait_until(lambda: read(repository + "/v1/rootfs/file") == b"local\n", "the local name to win")
 
+    def test_listing_what_is_known_asks_no_registry(self):
+        self.push("v1", "app", {"file": b"x"})
+        self.push("v2", "app", {"file": b"y"})
+        daemon = self.lamina("--tag-ttl", "0", name="listing")
+        name = self.server.host + "/app"
+        daemon.command("resolve", name + ":v1")
+
+        def requests():
+            return daemon.metrics()[f'lamina_registry_requests_total{{host="{self.server.host}"}}']
+        before = requests()
+        self.assertIn(name + ":v1 ", daemon.command("ls").stdout)
+        self.assertEqual(requests(), before)
+        # One repository is asked for.
+        self.assertIn(name + ":v2 ", daemon.command("ls", name).stdout)
+        self.assertGreater(requests(), before)
+
     def test_an_index_shows_its_platforms(self):
         amd64 = small.make(self.layout, None, {"arch": b"amd64\n"}, architecture="amd64")
         arm64 = small.make(self.layout, None, {"arch": b"arm64\n"}, architecture="arm64")
@@ -247,6 +268,14 @@ class RegistryNamesTest(MountCase):
         self.assertEqual(read(daemon.path("localhost/app/multi/rootfs/arch")), b"arm64\n")
 
 
+def is_running(pid):
+    """A process that has ended and is not waited for yet runs no more."""
+    try:
+        return read(f"/proc/{pid}/stat").rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
+
+
 class CommandsTest(MountCase):
     def setUp(self):
         super().setUp()
@@ -262,6 +291,17 @@ class CommandsTest(MountCase):
         daemon.start()
         self.assertEqual(daemon.command("resolve", self.name + ":v1").stdout, wanted)
         self.assertEqual(read(daemon.path("localhost/app/v1/rootfs/file")), b"x\n")
+
+    def test_an_error_reads_the_same_with_a_daemon_and_without_one(self):
+        daemon = self.lamina(start=False)
+        commands = (["resolve", "localhost/nothing:v1"], ["inspect", "localhost/nothing:v1"],
+                    ["fetch", "localhost/nothing:v1"], ["add", "oci:/nowhere"])
+        alone = [daemon.command(*command, check=False) for command in commands]
+        daemon.start()
+        for command, before in zip(commands, alone):
+            asked = daemon.command(*command, check=False)
+            self.assertEqual((asked.returncode, asked.stderr), (1, before.stderr))
+            self.assertRegex(asked.stderr, "^lamina: .*no(thing|where)")
 
     def test_an_option_wins_over_the_environment(self):
         daemon = self.lamina(start=False)  # sets LAMINA_STORE
@@ -299,6 +339,104 @@ class CommandsTest(MountCase):
         self.assertEqual(failed.returncode, 1)
         self.assertRegex(failed.stderr, r"^lamina: .*/nowhere.*\n$")
 
+    def write_config(self, text):
+        path = self.folder + "/lamina.toml"
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        return path
+
+    def test_a_config_file_gives_every_command_its_options(self):
+        daemon = self.lamina(start=False)
+        there, other = self.folder + "/there", self.folder + "/other"
+        config = self.write_config(f"""
+            # of all commands
+            store = "{there}"
+            json = true
+            insecure-registry = ["one.example", "two.example"]
+            [resolve]
+            json = false
+            store = "{other}"
+            [mount]
+            private = true
+        """)
+        added = daemon.command("add", "--config", config, f"oci:{self.layout.path}", "--as", "app")
+        self.assertEqual(json.loads(added.stdout)["added"][0]["tag"], "v1")
+        self.assertTrue(os.path.exists(there + "/lamina.db"))
+        self.assertFalse(os.path.exists(daemon.store))
+        # A section wins over the top of the file, the command line over both.
+        self.assertEqual(daemon.command("resolve", "--config", config, self.name + ":v1", check=False).returncode, 1)
+        self.assertTrue(os.path.exists(other + "/lamina.db"))
+        found = daemon.command("resolve", "--config", config, "--store", there, self.name + ":v1")
+        self.assertEqual(found.stdout, f"{self.name}@{self.descriptor['digest']}\n")
+        daemon.command("mount", "--config", config, daemon.mountpoint)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            (line,) = [line for line in mounts if f" {daemon.mountpoint} " in line]
+        self.assertNotIn("allow_other", line)
+        daemon.command("umount", daemon.mountpoint)
+
+    def test_a_config_file_that_is_wrong_is_wrong_usage(self):
+        daemon = self.lamina(start=False)
+        for text, reason in {"colour = 1": "colour", "[nosuch]\njson = true": "nosuch", "[ls]\nlazy = true": "lazy",
+                             "what is this": "what is this", "tag-ttl = \"soon\"": "tag-ttl",
+                             "platform = \"\"": "platform", "config = \"x\"": "config"}.items():
+            refused = daemon.command("inspect", "--config", self.write_config(text), self.name, check=False)
+            self.assertEqual(refused.returncode, 2, text)
+            self.assertRegex(refused.stderr, rf"^lamina: {self.folder}/lamina.toml: .*{reason}.*\n$")
+        missing = daemon.command("ls", "--config", self.folder + "/nosuchfile", check=False)
+        self.assertEqual(missing.returncode, 2)
+        self.assertIn("/nosuchfile", missing.stderr)
+        self.assertFalse(os.path.exists(daemon.store))
+
+    def test_wrong_values_are_wrong_usage(self):
+        daemon = self.lamina(start=False)
+        for command in (["resolve", "--platform", "nonsense", "debian"], ["mount", "--log-level", "bogus"],
+                        ["version", "--log-level", "bogus"], ["inspect", "--tag-ttl", "-1", "debian"]):
+            refused = daemon.command(*command, check=False)
+            self.assertEqual((refused.returncode, refused.stdout), (2, ""), command)
+            self.assertIn(command[1], refused.stderr)
+
+    def test_relative_paths_mean_the_folder_of_the_command(self):
+        daemon = self.lamina(start=False)
+        daemon.environment["LAMINA_STORE"] = "relative"
+        os.symlink(self.layout.path, daemon.folder + "/layout")
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "/dev/null",
+            "-out", daemon.folder + "/ca.pem")
+        daemon.command("mount", "--ca-file", "ca.pem", "images")
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        self.assertTrue(os.path.exists(daemon.folder + "/relative/control.sock"))
+        daemon.command("add", "oci:layout", "--as", "app")
+        self.assertEqual(read(daemon.path("localhost/app/v1/rootfs/file")), b"x\n")
+        # The file is read when a registry is first asked: a path that leads nowhere would be the reason of the error.
+        asked = daemon.command("resolve", "127.0.0.1:1/app", check=False)
+        self.assertNotIn("ca.pem", asked.stderr)
+        daemon.command("umount", "images")
+
+    def test_options_of_a_command_hold_with_a_daemon_too(self):
+        variants = {name: small.make(self.layout, None, {"arch": name.encode()}, architecture=name)
+                    for name in ("amd64", "riscv64")}
+        index = self.layout.put_index([(descriptor, {"architecture": name, "os": "linux"})
+                                       for name, descriptor in variants.items()])
+        self.layout.tag(index, "multi")
+        daemon = self.lamina(start=False)
+        daemon.command("add", f"oci:{self.layout.path}:multi", "--as", "app")
+        for _ in ("alone", "with a daemon"):
+            for name, descriptor in variants.items():
+                options = ["--platform", "linux/" + name, self.name + ":multi"]
+                self.assertEqual(daemon.command("resolve", *options).stdout, f"{self.name}@{descriptor['digest']}\n")
+                inspected = json.loads(daemon.command("inspect", "--json", *options).stdout)
+                self.assertEqual(inspected["config"]["architecture"], name)
+                self.assertIn(descriptor["digest"], daemon.command("fetch", *options).stdout)
+            missing = daemon.command("resolve", "--platform", "linux/s390x", self.name + ":multi", check=False)
+            self.assertEqual(missing.returncode, 1)
+            self.assertIn("linux/s390x", missing.stderr)
+            if not daemon.process:
+                daemon.start()
+        for option in (["--tag-ttl", "1"], ["--insecure-registry", "x.example"], ["--ca-file", "/etc/hostname"]):
+            refused = daemon.command("resolve", *option, self.name + ":multi", check=False)
+            self.assertEqual((refused.returncode, refused.stdout), (1, ""))
+            self.assertRegex(refused.stderr, f"^lamina: {option[0]} is up to the daemon .*\n$")
+
     def test_every_command_helps_with_an_example(self):
         daemon = self.lamina(start=False)
         for command in ("mount", "umount", "add", "ls", "resolve", "inspect", "fetch", "doctor", "version"):
@@ -317,6 +455,136 @@ class CommandsTest(MountCase):
         daemon.command("mount", daemon.mountpoint)
         daemon.command("umount", daemon.mountpoint)
 
-    def test_doctor_speaks_of_fuse(self):
+    def test_umount_leaves_what_is_not_lamina(self):
         daemon = self.lamina(start=False)
-        self.assertIn("fuse", daemon.command("doctor", check=False).stdout.lower())
+        run("mount", "-t", "tmpfs", "-o", "size=64k", "other", daemon.mountpoint)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        for options in ([], ["--lazy"]):
+            refused = daemon.command("umount", *options, daemon.mountpoint, check=False)
+            self.assertEqual(refused.returncode, 1)
+            self.assertRegex(refused.stderr, r"^lamina: no lamina is mounted at .*\n$")
+            self.assertTrue(os.path.ismount(daemon.mountpoint))
+
+    def test_umount_waits_for_the_daemon_of_the_mount_whatever_store_is_named(self):
+        daemon = self.lamina(start=False)
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        daemon.command("mount", daemon.mountpoint)
+        pid = int(read(daemon.path(".lamina/process")).split()[0])
+        link = self.folder + "/link"
+        os.symlink(daemon.mountpoint, link)
+        daemon.command("umount", "--store", self.folder + "/another", link)
+        self.assertFalse(is_running(pid))
+        self.assertFalse(os.path.exists(self.folder + "/another"))
+
+    def test_umount_fails_where_the_daemon_does_not_end(self):
+        daemon = self.lamina()
+        daemon.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(daemon.process.send_signal, signal.SIGCONT)
+        failed = daemon.command("umount", "--wait", "1", daemon.mountpoint, check=False)
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, r"^lamina: .*its daemon has.*\n$")
+        self.assertFalse(os.path.ismount(daemon.mountpoint))
+
+    def test_a_signal_to_end_takes_the_mount_away(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            daemon = self.lamina(name=number.name)
+            daemon.process.send_signal(number)
+            self.assertEqual(daemon.process.wait(60), 0, number)
+            self.assertFalse(os.path.ismount(daemon.mountpoint), number)
+            daemon.process = None
+
+    def test_umount_takes_away_what_a_killed_daemon_left(self):
+        daemon = self.lamina()
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.killed = True
+        daemon.command("umount", daemon.mountpoint)
+        self.assertFalse(os.path.ismount(daemon.mountpoint))
+
+    def doctor(self, daemon, *options, code=0):
+        done = daemon.command("doctor", "--json", *options, daemon.mountpoint, check=False)
+        self.assertEqual(done.returncode, code, done.stdout)
+        found = json.loads(done.stdout)
+        self.assertEqual(found["usable"], code == 0)
+        return {finding["what"]: (finding["grade"], finding["detail"]) for finding in found["findings"]}
+
+    def test_doctor_tells_what_is_there_and_makes_nothing(self):
+        daemon = self.lamina(start=False)
+        found = self.doctor(daemon)
+        self.assertEqual(found["FUSE"], ("ok", "/dev/fuse opens"))
+        self.assertEqual(found["kernel"][1], os.uname().release)
+        self.assertIn("not made yet", found["store"][1])
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.assertIn(str(hard), found["open files"][1])
+        self.assertEqual(found["mount"][0], "limited")
+        self.assertFalse(os.path.exists(daemon.store))
+        unusable = self.doctor(daemon, "--store", "/dev/null/store", code=1)
+        self.assertEqual(unusable["store"][0], "missing")
+
+    def test_doctor_tells_a_served_mount_from_a_dead_one(self):
+        daemon = self.lamina()
+        self.assertEqual(self.doctor(daemon)["mount"], ("ok", daemon.mountpoint + " is served"))
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.killed = True
+        self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)
+        grade, detail = self.doctor(daemon)["mount"]
+        self.assertEqual(grade, "limited")
+        self.assertRegex(detail, "dead.*lamina umount " + daemon.mountpoint)
+
+    def test_a_daemon_may_have_many_files_open_and_shows_its_memory_to_nobody(self):
+        daemon = self.lamina(start=False)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        daemon.start()
+        self.assertEqual(resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE), (hard, hard))
+
+
+class UserTest(MountCase):
+    """Without root: through fusermount3, for one user."""
+
+    def setUp(self):
+        super().setUp()
+        self.layout = Layout(self.folder + "/layout")
+        small.make(self.layout, "v1", {"file": b"x\n" * 100_000})
+        self.home = self.folder + "/home"
+        os.makedirs(self.home + "/images")
+        for path in (self.home, self.home + "/images"):
+            os.chown(path, 65534, 65534)
+        self.binary = shutil.copy(lamina_binary(), self.folder + "/lamina")  # it may lie where only root comes
+        self.user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-C", self.home,
+                     "HOME=" + self.home, "LAMINA_STORE=" + self.home + "/store"]
+
+    def test_a_user_mounts_fetches_and_unmounts(self):
+        # In namespaces of its own: /dev/fuse may be root's here, and what is left behind ends with them.
+        os.mkdir(self.folder + "/dev")
+        script = f"""
+            set -e
+            mount -t tmpfs devices {self.folder}/dev
+            mknod {self.folder}/dev/fuse c 10 229
+            chmod 0666 {self.folder}/dev/fuse
+            mount --bind {self.folder}/dev/fuse /dev/fuse
+            user="{" ".join(self.user)}"
+            $user {self.binary} mount images
+            $user {self.binary} add oci:{self.layout.path} --as app
+            $user {self.binary} fetch localhost/app:v1
+            $user cat images/localhost/app/v1/rootfs/file | cmp - <(yes x | head -n 100000)
+            ls {self.home}/store/cache/*.data
+            $user {self.binary} umount images
+        """
+        run("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-o", "pipefail", "-c", script)
+
+    def test_the_memory_of_a_daemon_is_shown_to_nobody_unless_asked_for(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # keeps who asks it waiting
+            for environment, owner in ([], 0), (["LAMINA_DEBUG_DUMPABLE=1"], 65534):
+                reference = f"127.0.0.1:{silent.getsockname()[1]}/app"
+                process = subprocess.Popen([*self.user, *environment, self.binary, "resolve", reference],
+                                           stderr=subprocess.DEVNULL)
+                connection, _ = silent.accept()
+                # The kernel gives /proc/PID/* of a process that may not be dumped to root.
+                found = os.stat(f"/proc/{process.pid}/mem").st_uid
+                process.kill()
+                process.wait()
+                connection.close()
+                self.assertEqual(found, owner)

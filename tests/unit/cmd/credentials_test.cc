@@ -45,6 +45,18 @@ TEST_F(CredentialsTest, KnowsDockerHubByItsOldName) {
   EXPECT_EQ(CredentialsOfHost("docker.io").username, "bob");
 }
 
+TEST_F(CredentialsTest, TheLongestPrefixOfARepositoryWins) {
+  Write("auth.json", R"({"auths": {"quay.io": {"identitytoken": "host"},
+                                   "quay.io/team": {"identitytoken": "team"},
+                                   "quay.io/team/app": {"identitytoken": "app"}}})");
+  EXPECT_EQ(CredentialsOfHost("quay.io/team/app").identity_token, "app");
+  EXPECT_EQ(CredentialsOfHost("quay.io/team/app/part").identity_token, "app");
+  EXPECT_EQ(CredentialsOfHost("quay.io/team/other").identity_token, "team");
+  EXPECT_EQ(CredentialsOfHost("quay.io/teams").identity_token, "host");
+  EXPECT_EQ(CredentialsOfHost("quay.io").identity_token, "host");
+  EXPECT_TRUE(CredentialsOfHost("example.org/quay.io/team").empty());
+}
+
 TEST_F(CredentialsTest, TheFirstFileThatNamesTheRegistryWins) {
   Write("home/.docker/config.json", R"({"auths": {"r.example": {"auth": "Ym9iOng="}}})");
   Write("config/containers/auth.json", R"({"auths": {"r.example": {"identitytoken": "t"}}})");

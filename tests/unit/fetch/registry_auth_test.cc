@@ -85,6 +85,18 @@ TEST(RegistryAuthTest, SendsCredentialsToTheTokenServerOnly) {
   EXPECT_EQ(requests.at(2).Header("authorization"), "Bearer t1");
 }
 
+TEST(RegistryAuthTest, AsksForTheCredentialsOfTheRepository) {
+  RegistryOptions options = ShortTimeouts();
+  std::string asked;
+  options.credentials = [&asked](const std::string& name) {
+    asked = name;
+    return RegistryCredentials{"me", "pass word", ""};
+  };
+  BearerFake bearer(options);
+  ASSERT_TRUE(bearer.Read().has_value());
+  EXPECT_THAT(asked, testing::EndsWith("/team/app"));
+}
+
 TEST(RegistryAuthTest, RenewsATokenBeforeItEnds) {
   MovableClock clock;
   RegistryOptions options = ShortTimeouts();

@@ -135,8 +135,8 @@ TEST_F(RegistryRealTest, SaysWhatIsMissing) {
 TEST_F(RegistryRealTest, TakesBasicCredentialsAndNoOthers) {
   Start({.tls = false, .username = "me", .password = "pass: word"});
   RegistryOptions options;
-  options.credentials = [this](const std::string& registry) -> RegistryCredentials {
-    EXPECT_EQ(registry, server_->host());
+  options.credentials = [this](const std::string& name) -> RegistryCredentials {
+    EXPECT_THAT(name, testing::StartsWith(server_->host() + "/"));
     return {"me", "pass: word", ""};
   };
   ExpectWholeImage(*Repository(options));

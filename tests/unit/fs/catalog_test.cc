@@ -114,6 +114,7 @@ TEST_F(CatalogTest, FetchingAllGivesUpWhenLaminaStops) {
   uint64_t done = 0;
   const Status stopped = (*image)->FetchAll([&](uint64_t, uint64_t) {
     if (++done == 1) layers_->Cancel();
+    return true;
   });
   ASSERT_FALSE(stopped);
   EXPECT_EQ(stopped.error().code, Code::kCancelled);
@@ -132,6 +133,7 @@ TEST_F(CatalogTest, FetchingAllBringsEachChunkOnce) {
   const Status fetched = (*again)->FetchAll([&](uint64_t done, uint64_t all) {
     last = done;
     total = all;
+    return true;
   });
   ASSERT_TRUE(fetched) << fetched.error().message;
   EXPECT_EQ(last, total);

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/errno.h"
+#include "base/process.h"
 
 #include "fs_fixture.h"
 
@@ -259,7 +260,9 @@ TEST_F(NamespaceTest, SelfFolderTellsVersionLogAndMetrics) {
   EXPECT_THAT(metrics, HasSubstr("lamina_more 7\n"));
   names_->SetMetricsSource({});
   EXPECT_THAT(ReadAll(Walk(".lamina/metrics")), Not(HasSubstr("lamina_more")));
-  EXPECT_THAT(Names(Walk(".lamina")), testing::UnorderedElementsAre("log", "metrics", "version"));
+  EXPECT_THAT(Names(Walk(".lamina")),
+              testing::UnorderedElementsAre("log", "metrics", "process", "version"));
+  EXPECT_EQ(ReadAll(Walk(".lamina/process")), ProcessId::Self()->ToString() + "\n");
 }
 
 }  // namespace
