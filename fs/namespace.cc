@@ -89,10 +89,18 @@ Attempt<NodeEntry> Namespace::LookupIn(NodeId parent, std::string_view name, boo
     ATTEMPT(const KeyPtr key, NameKey(parts->row, may_wait));
     found = LookupInDirectory(*key, name, may_wait);
   }
-  const bool kept =
-      found && *found && (*found)->entry_seconds > 0 && (*found)->entry_seconds < kForever;
-  if (kept) handed_out_.NoteEntry(parent, name);
+  if (found && *found) NoteEntry(parent, name, **found);
   return found;
+}
+
+// Never a folder: to invalidate one takes away what is mounted below it, and what the kernel keeps
+// of the images in it. Nor what stands in the root, where the kernel would have to wait for lookups
+// of all registries.
+void Namespace::NoteEntry(NodeId parent, std::string_view name, const NodeEntry& entry) {
+  const bool is_folder = entry.attr.id != 0 && entry.attr.type == EntryType::kDirectory;
+  if (is_folder) return handed_out_.DropEntry(parent, name);
+  const bool kept = entry.entry_seconds > 0 && entry.entry_seconds < kForever;
+  if (kept && parent != kRootNode) handed_out_.NoteEntry(parent, name);
 }
 
 Attempt<NodeAttributes> Namespace::AttrOf(NodeId node, bool may_wait) {

@@ -82,7 +82,7 @@ class Namespace {
   Status Prepare(NodeId node);
 
   // `callback` runs (any thread, no lock held) when names may have changed; then TakeChangeable()
-  // says which.
+  // says which. Nothing in TakeChangeable() is a folder or stands in the root.
   void OnChange(std::function<void()> callback) { catalog_.OnChange(std::move(callback)); }
   HandedOut::Names TakeChangeable() { return handed_out_.Take(); }
   // More lines for .lamina/metrics; an empty function ends it. Not called any more once this has
@@ -103,6 +103,7 @@ class Namespace {
   Attempt<std::optional<uint64_t>> SeekIn(NodeId node, uint64_t offset, bool hole, bool may_wait);
   Attempt<std::optional<std::string>> XattrOf(NodeId node, std::string_view name, bool may_wait);
   Attempt<std::string> XattrNamesOf(NodeId node, bool may_wait);
+  void NoteEntry(NodeId parent, std::string_view name, const NodeEntry& entry);
   Attempt<NodeEntry> EntryOf(NodeId node, bool may_wait);  // for "." and ".."
   Attempt<NodeId> ParentOf(NodeId node, bool may_wait);
 

@@ -151,11 +151,14 @@ class Prober {
     ::waitpid(child_, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+  bool waits() const {
+    siginfo_t gone{};
+    return ::waitid(P_PID, static_cast<id_t>(child_), &gone, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           gone.si_pid == 0;
+  }
   // Again and again, since a signal may come before the lookup begins.
   int InterruptUntilGone() const {
-    siginfo_t gone{};
-    while (::waitid(P_PID, static_cast<id_t>(child_), &gone, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           gone.si_pid == 0) {
+    while (waits()) {
       Interrupt();
       ::usleep(10'000);
     }
@@ -336,6 +339,37 @@ TEST_F(FuseMountTest, QueuedLookupsAreInterruptedToo) {
         fmt::format("{}/localhost_{}_/team/app/tag{}", mountpoint_, server.port(), i)));
   for (const auto& prober : probers) EXPECT_EQ(prober->InterruptUntilGone(), EINTR);
   EXPECT_EQ(Shell("cat '" + Image() + "/rootfs/dir/new'"), "new\n");
+}
+
+// The kernel's lock of a folder is held by a lookup in it that waits.
+TEST_F(FuseMountTest, ChangesShowWhileALookupOfADeadRegistryWaits) {
+  SilentServer server;
+  const std::string host = fmt::format("localhost:{}", server.port());
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), host + "/team/app"));
+  const std::string dead = fmt::format("{}/localhost_{}_/team/app", mountpoint_, server.port());
+  const auto shows = [&](const std::string& tag) {
+    struct stat out {};
+    return ::lstat((Repo() + "/" + tag).c_str(), &out) == 0;
+  };
+  Shell("readlink '" + dead + "/base'");
+  const Prober in_root(mountpoint_ + "/127.0.0.1_" + std::to_string(server.port()) + "_");
+  server.WaitForRequest();
+  const Prober in_repository(dead + "/unknown");
+  server.WaitForRequest();
+  // The first change meets the lookups that wait; the others come after it.
+  for (const std::string tag : {"one", "two", "three"}) {
+    EXPECT_FALSE(shows(tag));
+    Shell("readlink '" + dead + "/base'");
+    layout_->AddImage({lower_layer_}, "amd64", tag);
+    ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), Repository()));
+    EXPECT_TRUE(shows(tag)) << tag;
+  }
+  EXPECT_THAT(Shell("ls '" + mountpoint_ + "'"), HasSubstr("localhost"));
+  EXPECT_THAT(Shell("ls -d '" + mountpoint_ + "/docker.io'"), HasSubstr("docker.io"));
+  EXPECT_TRUE(in_root.waits());
+  EXPECT_TRUE(in_repository.waits());
+  in_root.InterruptUntilGone();
+  in_repository.InterruptUntilGone();
 }
 
 TEST_F(FuseMountTest, StopAnswersWhatWaits) {

@@ -180,6 +180,16 @@ TEST_F(NamespaceTest, HandsOutWhatMayHaveToBeInvalidated) {
   EXPECT_THAT(names.directories, Contains(repository));
 }
 
+TEST_F(NamespaceTest, FoldersAreNeverInvalidatedByName) {
+  const NodeId registry = Walk("localhost");
+  const NodeId repository = Walk("localhost/sample");
+  Entry(registry, "later");  // is not there, which the kernel keeps
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), "localhost/later"));
+  EXPECT_EQ(Entry(registry, "later").attr.type, EntryType::kDirectory);
+  Entry(repository, base_.PathName());
+  EXPECT_THAT(names_->TakeChangeable().entries, testing::IsEmpty());
+}
+
 TEST_F(NamespaceTest, WhatIsKnownIsAnsweredWithoutWaiting) {
   const NodeId repository = Walk("localhost/sample");
   const NodeId image = Entry(repository, base_.PathName()).attr.id;
