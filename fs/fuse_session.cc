@@ -264,10 +264,12 @@ void FuseSession::Stop() { stop_->Wake(); }
 // answer them.
 void FuseSession::Control(pthread_t loop) {
   std::thread invalidator([this] { Invalidate(); });
+  std::thread bounds([this] { adapter_->KeepBounds(); });
   stop_->Wait();
   changes_->End();
   adapter_->StopWaiting();
   invalidator.join();
+  bounds.join();
   fuse_session_exit(session_);
   // The loop's thread waits for a semaphore; a signal between its check and its wait is lost, hence
   // again.

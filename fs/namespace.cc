@@ -54,8 +54,9 @@ Result<NodeEntry> Namespace::Lookup(NodeId parent, std::string_view name) {
 }
 Result<NodeAttributes> Namespace::GetAttr(NodeId node) { return Answer(AttrOf(node, true)); }
 Result<std::string> Namespace::ReadLink(NodeId node) { return Answer(LinkOf(node, true)); }
-Result<size_t> Namespace::Read(NodeId node, uint64_t offset, MutableByteSpan out) {
-  return Answer(ReadAt(node, offset, out, true));
+Result<size_t> Namespace::Read(NodeId node, uint64_t offset, MutableByteSpan out,
+                               const Deadline& deadline) {
+  return Answer(ReadAt(node, offset, out, &deadline));
 }
 Status Namespace::ReadDirectory(NodeId node, uint64_t cookie, bool attributes,
                                 const DirectoryVisitor& visit) {
@@ -160,10 +161,11 @@ Attempt<std::string> Namespace::LinkOf(NodeId node, bool may_wait) {
 }
 
 Attempt<size_t> Namespace::ReadAt(NodeId node, uint64_t offset, MutableByteSpan out,
-                                  bool may_wait) {
+                                  const Deadline* deadline) {
+  const bool may_wait = deadline != nullptr;
   const auto parts = SplitNode(node);
   if (!parts) return NoSuchNode(node);
-  if (parts->kind == NodeClass::kTree) return ReadTree(*parts, offset, out, may_wait);
+  if (parts->kind == NodeClass::kTree) return ReadTree(*parts, offset, out, deadline);
   if (parts->kind == NodeClass::kImage) {
     ATTEMPT(const ImageRowPtr image, OpenRow(parts->row, may_wait));
     const std::string* document = DocumentOf(*parts, *image);

@@ -177,12 +177,29 @@ NodeWait Namespace::WaitOf(NodeId node, std::string_view name) const {
   if (const auto row = images_.Find(parts->row)) {
     // Indexing takes long: it has a lane of its own beside the reads of the same registry.
     if (parts->kind == NodeClass::kTree && row->tree == nullptr)
-      return {row->image->pool_key() + " trees", gate};
-    return {row->image->pool_key(), 0};
+      return {row->image->pool_key() + " trees", gate, false};
+    // Nor do reads wait behind names.
+    return {row->image->pool_key() + " data", 0};
   }
   const auto key = image_keys_.KnownKey(parts->row);
   if (key == nullptr) return {kNamesKey, gate};
   return {Catalog::PoolKey(RegistryOf(*key)), gate};
+}
+
+void Namespace::NoteFailure(NodeId node, std::string_view name, const Error& error) {
+  const auto parts = SplitNode(node);
+  const bool of_image =
+      parts && (parts->kind == NodeClass::kImage || parts->kind == NodeClass::kTree);
+  const auto row = of_image ? images_.Find(parts->row) : nullptr;
+  if (row == nullptr)
+    return LogWarning(fmt::format(
+        "{} is given up: {}",
+        name.empty() ? fmt::format("a request on node {}", node) : "the lookup of " + Quote(name),
+        error.message));
+  const ImageDocuments& documents = row->image->documents();
+  LogError(fmt::format("{}: node {}: {}", KeyOfImage(documents.repository, documents.digest), node,
+                       error.message));
+  row->image->SetLastError(error);
 }
 
 Status Namespace::Prepare(NodeId node) {

@@ -73,6 +73,7 @@ using Attempt = std::optional<Result<T>>;
 struct NodeWait {
   std::string pool_key;  // where the blocking work runs
   NodeId gate = 0;  // not 0: Prepare() has to run first, once for all requests with the same gate
+  bool bounded = true;  // false: goes on for as long as it gets on (layers are streamed)
 };
 
 }  // namespace lamina
