@@ -83,6 +83,7 @@ bool FuseAdapter::IsServing() { return ServingDepth() > 0; }
 void FuseAdapter::Park(fuse_req* request, std::unique_ptr<FuseCall> call) {
   auto parked = std::make_shared<ParkedCall>();
   parked->call = std::move(call);
+  parked->user = fuse_req_ctx(request)->uid;
   parked->pending = pending_.Park(request);
   if (parked->pending != nullptr) Wait(parked);
 }
@@ -93,7 +94,7 @@ void FuseAdapter::Wait(const ParkedPtr& parked) {
     BoundWait(parked, wait.bounded);
     if (++parked->rounds <= kMostRounds && wait.gate != 0)
       return JoinGate(wait, parked->call->node(), parked);
-    pool_.Post(wait.pool_key, [self = shared_from_this(), parked] { self->RunBlocking(parked); });
+    Post(wait, *parked, [self = shared_from_this(), parked] { self->RunBlocking(parked); });
   } catch (const std::exception& failure) {
     Fail(parked, Thrown(failure.what()));
   }
@@ -136,6 +137,13 @@ void FuseAdapter::Remember(const ParkedCall& parked, const Error& error) {
   if (auto asked = parked.call->Asked()) recent_.Put(*std::move(asked), error);
 }
 
+void FuseAdapter::Post(const NodeWait& wait, const ParkedCall& parked, std::function<void()> job) {
+  std::string key = wait.pool_key;
+  // Who names dead registries waits behind them himself, and nobody else does.
+  if (wait.share == PoolShare::kStranger) key += fmt::format(" of user {}", parked.user);
+  pool_.Post(key, std::move(job), wait.share);
+}
+
 void FuseAdapter::JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& parked) {
   {
     MutexLock lock(gates_mutex_);
@@ -143,8 +151,8 @@ void FuseAdapter::JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& p
     waiting.push_back(parked);
     if (waiting.size() > 1) return;  // the first one's job serves all
   }
-  pool_.Post(wait.pool_key,
-             [self = shared_from_this(), gate = wait.gate, node] { self->PassGate(gate, node); });
+  Post(wait, *parked,
+       [self = shared_from_this(), gate = wait.gate, node] { self->PassGate(gate, node); });
 }
 
 void FuseAdapter::PassGate(NodeId gate, NodeId node) {
@@ -248,8 +256,9 @@ void Init(void*, fuse_conn_info* connection) {
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_AUTO_INVAL_DATA |
                              FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-  connection->max_background = 256;
-  connection->congestion_threshold = 192;
+  // As many as can be: reads that wait for one registry count here, and beyond it all others wait.
+  connection->max_background = 65535;
+  connection->congestion_threshold = 49151;
 }
 
 void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {

@@ -7,6 +7,8 @@
 // Any thread. Jobs in the pool keep it alive; the namespace has to outlive the pool's jobs.
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -28,7 +30,8 @@ class FuseCall;
 struct ParkedCall {
   std::shared_ptr<PendingRequest> pending;
   std::unique_ptr<FuseCall> call;
-  int rounds = 0;  // how often it has waited
+  uint32_t user = 0;  // who asks
+  int rounds = 0;     // how often it has waited
   const Deadline::Clock::time_point asked = Deadline::Clock::now();
   // Also read by the thread that keeps the bounds; max: for as long as it takes.
   std::atomic<Deadline::Clock::time_point> until{Deadline::Clock::time_point::max()};
@@ -62,6 +65,7 @@ class FuseAdapter : public std::enable_shared_from_this<FuseAdapter> {
 
   void Park(fuse_req* request, std::unique_ptr<FuseCall> call);
   void Wait(const ParkedPtr& parked);
+  void Post(const NodeWait& wait, const ParkedCall& parked, std::function<void()> job);
   void JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& parked);
   void PassGate(NodeId gate, NodeId node);
   void Resume(const ParkedPtr& parked);

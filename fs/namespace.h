@@ -120,6 +120,8 @@ class Namespace {
   Attempt<ImageRowPtr> TreeRow(uint32_t row, bool may_wait);
   Attempt<uint32_t> RowOfImage(const std::string& repository, const Digest& digest, bool may_wait);
   Attempt<uint32_t> RowOfLayer(const ImageRow& image, uint32_t layer, bool may_wait);
+  NodeWait WaitForNames(const std::string& registry) const;
+  static NodeWait WaitForImage(const ImageRow& row, bool for_tree, NodeId gate);
   Result<ImageRowPtr> OpenImageKey(uint32_t row, const std::string& key);
   Result<ImageRowPtr> OpenTree(uint32_t row, const ImageRowPtr& image);
 

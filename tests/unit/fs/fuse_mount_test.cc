@@ -187,6 +187,27 @@ TEST_F(FuseMountTest, QueuedLookupsAreInterruptedToo) {
   EXPECT_EQ(Shell("cat '" + Image() + "/rootfs/dir/new'"), "new\n");
 }
 
+// [S25]
+TEST_F(FuseMountTest, ManyDeadRegistriesHoldUpNoLocalImage) {
+  session_->Stop();
+  runner_.join();
+  session_.reset();
+  pool_.emplace(KeyedPool::Options{.max_threads = 8, .per_key = 4, .for_local = 2});
+  Mount({.mountpoint = mountpoint_, .handle_signals = false, .on_ready = {}});
+  const uint64_t lookups = Count("lookup");
+  std::vector<std::unique_ptr<SilentServer>> servers;
+  std::vector<std::unique_ptr<Prober>> probers;
+  for (int i = 0; i < 16; ++i) {
+    servers.push_back(std::make_unique<SilentServer>());
+    probers.push_back(std::make_unique<Prober>(
+        fmt::format("{}/localhost_{}_/app", mountpoint_, servers.back()->port())));
+  }
+  while (Count("lookup") < lookups + probers.size()) ::usleep(1000);
+  EXPECT_EQ(Shell("cat '" + Image() + "/rootfs/dir/new'"), "new\n");
+  for (const auto& prober : probers) EXPECT_TRUE(prober->waits());
+  for (const auto& prober : probers) EXPECT_EQ(prober->InterruptUntilGone(), EINTR);
+}
+
 // The kernel's lock of a folder is held by a lookup in it that waits.
 TEST_F(FuseMountTest, ChangesShowWhileALookupOfADeadRegistryWaits) {
   SilentServer server;
@@ -258,6 +279,19 @@ TEST_F(FuseMountTest, ReadAheadIsRaised) {
   const auto mount = MountAt(mountpoint_);
   ASSERT_TRUE(mount && mount->has_value());
   EXPECT_EQ(Shell("cat /sys/class/bdi/" + (*mount)->device + "/read_ahead_kb"), "4096\n");
+}
+
+// [S25] Beyond that number the kernel lets no read-ahead through, of no image.
+TEST_F(FuseMountTest, ManyReadsMayWait) {
+  const auto mount = MountAt(mountpoint_);
+  ASSERT_TRUE(mount && mount->has_value());
+  const std::string connection = (*mount)->device.substr((*mount)->device.find(':') + 1);
+  ASSERT_TRUE(MakeFolders(Path("connections")));
+  ASSERT_EQ(::mount("fusectl", Path("connections").c_str(), "fusectl", 0, nullptr), 0);
+  const std::string most =
+      Shell("cat '" + Path("connections") + "/" + connection + "/max_background'");
+  ::umount2(Path("connections").c_str(), MNT_DETACH);
+  EXPECT_EQ(most, "65535\n");
 }
 
 TEST_F(FuseMountTest, TermSignalUnmounts) {

@@ -203,6 +203,20 @@ TEST_F(NamespaceTest, WhatIsKnownIsAnsweredWithoutWaiting) {
   EXPECT_EQ(names_->WaitOf(repository, "unknown").pool_key, "localhost");
 }
 
+TEST_F(NamespaceTest, RegistriesOfWhichNothingIsKnownShareALane) {
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").share, PoolShare::kStranger);
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").pool_key,
+            names_->WaitOf(kRootNode, "b.example_5000_").pool_key);
+  EXPECT_EQ(names_->WaitOf(kRootNode, "docker.io").share, PoolShare::kRegistry);
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), "a.example/app"));
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").share, PoolShare::kRegistry);
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").pool_key, "a.example");
+  EXPECT_EQ(names_->WaitOf(Walk("localhost/sample"), "x").share, PoolShare::kLocal);
+  const NodeId rootfs = Walk("localhost/sample/" + base_.PathName() + "/rootfs");
+  EXPECT_EQ(names_->WaitOf(rootfs).share, PoolShare::kLocal);
+  EXPECT_FALSE(names_->WaitOf(rootfs).bounded);
+}
+
 TEST_F(NamespaceTest, NodeIdsMeanTheSameAfterARestart) {
   const NodeId repository = Walk("localhost/sample");
   const NodeId tag = Entry(repository, "base").attr.id;
