@@ -1,5 +1,6 @@
 #include "base/keyed_pool.h"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 
@@ -26,15 +27,34 @@ KeyedPool::KeyedPool(Options options) : options_(options) {}
 
 KeyedPool::~KeyedPool() { Stop(); }
 
-void KeyedPool::Post(const std::string& key, std::function<void()> job) {
+bool KeyedPool::MayStart(const Lane& lane) const {
+  if (lane.share == PoolShare::kLocal) return true;
+  const size_t for_remote =
+      options_.max_threads > options_.for_local ? options_.max_threads - options_.for_local : 1;
+  if (running_remote_ >= for_remote) return false;
+  const bool stranger = lane.share == PoolShare::kStranger;
+  const size_t limit = stranger ? std::min(options_.for_strangers, for_remote) : for_remote;
+  const size_t running = stranger ? running_strangers_ : running_remote_;
+  return running < limit && (lane.running < kFew || 2 * running < limit);
+}
+
+size_t KeyedPool::NextReady() const {
+  size_t at = 0;
+  while (at < ready_.size() && !MayStart(lanes_.at(ready_[at]))) ++at;
+  return at;
+}
+
+void KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShare share) {
   bool spawn = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
       Lane& lane = lanes_[key];
+      lane.share = share;
       lane.waiting.push_back(std::move(job));
       if (lane.running + lane.waiting.size() <= options_.per_key) ready_.push_back(key);
-      spawn = !ready_.empty() && idle_ < ready_.size() && threads_ < options_.max_threads;
+      spawn =
+          NextReady() < ready_.size() && idle_ < ready_.size() && threads_ < options_.max_threads;
       if (spawn) ++threads_;
       job = nullptr;
     }
@@ -51,20 +71,23 @@ bool KeyedPool::TakeJob(std::unique_lock<std::mutex>& lock, std::string* key,
                         std::function<void()>* job) {
   const auto until = std::chrono::steady_clock::now() + kIdleLife;
   ++idle_;
-  while (ready_.empty()) {
+  size_t next = 0;
+  while ((next = NextReady()) == ready_.size()) {
     if (stopping_ || changed_.wait_until(lock, until) == std::cv_status::timeout) {
-      if (!ready_.empty()) break;
+      if ((next = NextReady()) < ready_.size()) break;
       --idle_;
       return false;
     }
   }
   --idle_;
-  *key = std::move(ready_.front());
-  ready_.pop_front();
+  *key = std::move(ready_[next]);
+  ready_.erase(ready_.begin() + static_cast<ptrdiff_t>(next));
   Lane& lane = lanes_[*key];
   *job = std::move(lane.waiting.front());
   lane.waiting.pop_front();
   ++lane.running;
+  if (lane.share != PoolShare::kLocal) ++running_remote_;
+  if (lane.share == PoolShare::kStranger) ++running_strangers_;
   return true;
 }
 
@@ -79,6 +102,8 @@ void KeyedPool::RunThread() {
     lock.lock();
     Lane& lane = lanes_[key];
     --lane.running;
+    if (lane.share != PoolShare::kLocal) --running_remote_;
+    if (lane.share == PoolShare::kStranger) --running_strangers_;
     // `ready_` holds the key once for each waiting job that fits beside the running ones.
     if (lane.waiting.size() + lane.running >= options_.per_key && !lane.waiting.empty()) {
       ready_.push_back(key);

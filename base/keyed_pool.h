@@ -2,11 +2,14 @@
 
 // KeyedPool: threads for work that may block. Every job names a key (a registry host, "local"), and
 // at most `per_key` jobs of one key run at a time, so that a dead registry holds up only its own
-// jobs. Threads are made on demand, up to `max_threads`, and end after a while without work. Post()
-// is safe from any thread and never blocks. A job that throws is logged and ends.
+// jobs. Jobs that wait for others' machines never take all threads: some are left to local jobs,
+// and of the rest half to keys that have few jobs running. Threads are made on demand, up to
+// `max_threads`, and end after a while without work. Post() is safe from any thread and never
+// blocks. A job that throws is logged and ends.
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -17,11 +20,20 @@
 
 namespace lamina {
 
+// Whom a job may have to wait for.
+enum class PoolShare : uint8_t {
+  kLocal,     // this machine
+  kRegistry,  // a registry that has something that is known here
+  kStranger,  // one of which nothing is known: anybody may name any number of them
+};
+
 class KeyedPool {
  public:
   struct Options {
-    size_t max_threads = 256;
+    size_t max_threads = 384;
     size_t per_key = 16;
+    size_t for_local = 96;      // of max_threads, for nothing but local jobs
+    size_t for_strangers = 64;  // at most
   };
 
   explicit KeyedPool(Options options);
@@ -31,7 +43,8 @@ class KeyedPool {
   KeyedPool(const KeyedPool&) = delete;
   KeyedPool& operator=(const KeyedPool&) = delete;
 
-  void Post(const std::string& key, std::function<void()> job);
+  // Jobs of one key have one share.
+  void Post(const std::string& key, std::function<void()> job, PoolShare share = PoolShare::kLocal);
 
   // Runs what is queued to its end, then takes no more (later posts run in the caller's thread).
   void Stop();
@@ -40,15 +53,23 @@ class KeyedPool {
   struct Lane {
     std::deque<std::function<void()>> waiting;
     size_t running = 0;
+    PoolShare share = PoolShare::kLocal;
   };
+  static constexpr size_t kFew = 4;
   void RunThread();
+  bool MayStart(const Lane& lane) const;
+  // Where in ready_ the first job stands that may start now; its size where there is none.
+  size_t NextReady() const;
   bool TakeJob(std::unique_lock<std::mutex>& lock, std::string* key, std::function<void()>* job);
 
   const Options options_;
   std::mutex mutex_;  // leaf; guards all below
   std::condition_variable changed_;
   std::map<std::string, Lane> lanes_;
-  std::deque<std::string> ready_;  // a key stands here once for each job that may start now
+  // A key stands here once for each of its jobs that fits beside those of the key that run.
+  std::deque<std::string> ready_;
+  size_t running_remote_ = 0;  // for registries, strangers included
+  size_t running_strangers_ = 0;
   size_t idle_ = 0;
   size_t threads_ = 0;
   bool stopping_ = false;

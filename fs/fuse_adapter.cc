@@ -5,7 +5,9 @@
 #include <fuse_lowlevel.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <exception>
 
 #include "base/log.h"
@@ -32,6 +34,18 @@ class ServingScope {
   ServingScope& operator=(const ServingScope&) = delete;
 };
 
+// A bound passes so much before a request is answered by others than by its job.
+constexpr std::chrono::seconds kGrace{1};
+// A failure that took a fourth of the bound was long waited for.
+constexpr int kLongPart = 4;
+
+Error TooLate(const Namespace& tree) {
+  return {
+      Code::kTimeout,
+      fmt::format("nothing came within {} s; the registry is slow or hangs, or others wait for it",
+                  std::chrono::duration_cast<std::chrono::seconds>(tree.wait_bound()).count())};
+}
+
 Error Thrown(const char* what) {
   return {Code::kInternal, fmt::format("a file operation threw: {}", what)};
 }
@@ -45,6 +59,9 @@ void FuseAdapter::Serve(fuse_req* request, Op op) noexcept {
   try {
     CallOf<Op> call(std::move(op));
     if (call.Try(tree_)) return call.Reply(request);
+    if (const auto asked = call.Asked()) {
+      if (const auto failure = recent_.Find(*asked)) return call.Refuse(request, *failure);
+    }
     Op kept = call.TakeOp();
     kept.Keep();
     auto owned = std::make_unique<CallOf<Op>>(std::move(kept));
@@ -64,8 +81,9 @@ void FuseAdapter::Serve(fuse_req* request, Op op) noexcept {
 bool FuseAdapter::IsServing() { return ServingDepth() > 0; }
 
 void FuseAdapter::Park(fuse_req* request, std::unique_ptr<FuseCall> call) {
-  auto parked = std::make_shared<Parked>();
+  auto parked = std::make_shared<ParkedCall>();
   parked->call = std::move(call);
+  parked->user = fuse_req_ctx(request)->uid;
   parked->pending = pending_.Park(request);
   if (parked->pending != nullptr) Wait(parked);
 }
@@ -73,12 +91,57 @@ void FuseAdapter::Park(fuse_req* request, std::unique_ptr<FuseCall> call) {
 void FuseAdapter::Wait(const ParkedPtr& parked) {
   try {
     const NodeWait wait = parked->call->WaitOf(tree_);
+    BoundWait(parked, wait.bounded);
     if (++parked->rounds <= kMostRounds && wait.gate != 0)
       return JoinGate(wait, parked->call->node(), parked);
-    pool_.Post(wait.pool_key, [self = shared_from_this(), parked] { self->RunBlocking(parked); });
+    Post(wait, *parked, [self = shared_from_this(), parked] { self->RunBlocking(parked); });
   } catch (const std::exception& failure) {
     Fail(parked, Thrown(failure.what()));
   }
+}
+
+void FuseAdapter::StopWaiting() {
+  bounds_.Stop();
+  pending_.Stop();
+}
+
+void FuseAdapter::KeepBounds() {
+  bounds_.Run([this](const ParkedPtr& parked) { Expire(parked); });
+}
+
+// The bound counts from when the request came, or from when a wait without a bound was over.
+void FuseAdapter::BoundWait(const ParkedPtr& parked, bool bounded) {
+  constexpr auto kNever = Deadline::Clock::time_point::max();
+  if (!bounded) parked->until = kNever;
+  if (!bounded || parked->until.load() != kNever) return;
+  parked->until = Deadline::After(tree_.wait_bound()).at();
+  // Who is at work on it knows better what is wrong, and is let speak first.
+  bounds_.Watch(Deadline(parked->until.load() + kGrace), parked);
+}
+
+// A job may be at work on the call, which is therefore only looked at.
+void FuseAdapter::Expire(const ParkedPtr& parked) {
+  if (!parked->deadline().passed()) return;
+  if (!parked->pending->Claim()) return parked->pending->Forget();
+  const Error error = TooLate(tree_);
+  const auto asked = parked->call->Asked();
+  tree_.NoteFailure(parked->call->node(), asked ? asked->name : "", error);
+  Remember(*parked, error);
+  parked->call->Refuse(parked->pending->request(), error);
+  parked->pending->Answered();
+}
+
+void FuseAdapter::Remember(const ParkedCall& parked, const Error& error) {
+  const auto waited = Deadline::Clock::now() - parked.asked;
+  if (waited * kLongPart < tree_.wait_bound() || error.code == Code::kCancelled) return;
+  if (auto asked = parked.call->Asked()) recent_.Put(*std::move(asked), error);
+}
+
+void FuseAdapter::Post(const NodeWait& wait, const ParkedCall& parked, std::function<void()> job) {
+  std::string key = wait.pool_key;
+  // Who names dead registries waits behind them himself, and nobody else does.
+  if (wait.share == PoolShare::kStranger) key += fmt::format(" of user {}", parked.user);
+  pool_.Post(key, std::move(job), wait.share);
 }
 
 void FuseAdapter::JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& parked) {
@@ -88,12 +151,13 @@ void FuseAdapter::JoinGate(const NodeWait& wait, NodeId node, const ParkedPtr& p
     waiting.push_back(parked);
     if (waiting.size() > 1) return;  // the first one's job serves all
   }
-  pool_.Post(wait.pool_key,
-             [self = shared_from_this(), gate = wait.gate, node] { self->PassGate(gate, node); });
+  Post(wait, *parked,
+       [self = shared_from_this(), gate = wait.gate, node] { self->PassGate(gate, node); });
 }
 
 void FuseAdapter::PassGate(NodeId gate, NodeId node) {
   const ServingScope serving;
+  if (AllAnswered(gate)) return;
   Status prepared;
   try {
     prepared = tree_.Prepare(node);
@@ -115,6 +179,22 @@ void FuseAdapter::PassGate(NodeId gate, NodeId node) {
   }
 }
 
+// Nobody waits at the gate any more: then it is gone.
+bool FuseAdapter::AllAnswered(NodeId gate) {
+  std::vector<ParkedPtr> gone;
+  {
+    MutexLock lock(gates_mutex_);
+    const auto at = gates_.find(gate);
+    const auto answered = [](const ParkedPtr& parked) { return parked->pending->claimed(); };
+    if (at == gates_.end() || !std::all_of(at->second.begin(), at->second.end(), answered))
+      return false;
+    gone = std::move(at->second);
+    gates_.erase(at);
+  }
+  for (const ParkedPtr& parked : gone) parked->pending->Forget();
+  return true;
+}
+
 void FuseAdapter::Resume(const ParkedPtr& parked) {
   if (parked->pending->claimed()) return parked->pending->Forget();
   bool done = false;
@@ -130,8 +210,11 @@ void FuseAdapter::Resume(const ParkedPtr& parked) {
 void FuseAdapter::RunBlocking(const ParkedPtr& parked) {
   const ServingScope serving;
   if (parked->pending->claimed()) return parked->pending->Forget();
+  if (parked->deadline().passed()) return Expire(parked);
   try {
-    parked->call->Do(tree_);
+    // Where all that it waited for was forgotten again and again, it waits for that here.
+    const Deadline latest = Deadline::After(tree_.wait_bound());
+    parked->call->Do(tree_, Deadline(std::min(latest.at(), parked->until.load())));
   } catch (const std::exception& failure) {
     return Fail(parked, Thrown(failure.what()));
   }
@@ -140,6 +223,7 @@ void FuseAdapter::RunBlocking(const ParkedPtr& parked) {
 
 void FuseAdapter::Reply(const ParkedPtr& parked) {
   if (!parked->pending->Claim()) return parked->pending->Forget();
+  if (const Error* failure = parked->call->failure()) Remember(*parked, *failure);
   parked->call->Reply(parked->pending->request());
   parked->pending->Answered();
 }
@@ -172,8 +256,9 @@ void Init(void*, fuse_conn_info* connection) {
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_AUTO_INVAL_DATA |
                              FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-  connection->max_background = 256;
-  connection->congestion_threshold = 192;
+  // As many as can be: reads that wait for one registry count here, and beyond it all others wait.
+  connection->max_background = 65535;
+  connection->congestion_threshold = 49151;
 }
 
 void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {

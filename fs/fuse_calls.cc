@@ -52,7 +52,10 @@ void ReadLinkOp::Send(fuse_req* request, const Answer& answer) const {
 }
 
 MutableByteSpan CallBuffer::span() {
-  if (!kept_.empty()) return kept_;
+  if (own_) {
+    if (kept_.size() < size_) kept_.resize(size_);
+    return kept_;
+  }
   thread_local std::vector<uint8_t> scratch;
   if (scratch.size() < size_) scratch.resize(size_);
   return MutableByteSpan(scratch).first(size_);
@@ -71,7 +74,7 @@ Attempt<size_t> ReadDirectoryOp::Fast(Namespace& tree) {
   return used;
 }
 
-Result<size_t> ReadDirectoryOp::Slow(Namespace& tree) {
+Result<size_t> ReadDirectoryOp::Slow(Namespace& tree, const Deadline&) {
   size_t used = 0;
   Status listed = tree.ReadDirectory(node, cookie, plus,
                                      [&](const DirectoryItem& item) { return Add(item, &used); });

@@ -6,12 +6,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/clock.h"
+#include "fs/fuse_waits.h"
 #include "fs/namespace.h"
 
 struct fuse_req;
@@ -25,8 +28,14 @@ class FuseCall {
   virtual NodeId node() const = 0;
   // False: it would wait.
   virtual bool Try(Namespace& tree) = 0;
-  virtual void Do(Namespace& tree) = 0;
+  virtual void Do(Namespace& tree, const Deadline& deadline) = 0;
   virtual void Fail(const Error& error) = 0;
+  // What the last of the above found, where it is an error.
+  virtual const Error* failure() const = 0;
+  // Replies with an error while another thread may be in one of the above.
+  virtual void Refuse(fuse_req* request, const Error& error) const = 0;
+  // nullopt: nothing that the kernel asks for again by itself.
+  virtual std::optional<Question> Asked() const = 0;
   // Sends what the last of the above found: one reply, nothing thrown after it.
   virtual void Reply(fuse_req* request) = 0;
 };
@@ -48,8 +57,17 @@ class CallOf final : public FuseCall {
     answer_ = op_.Fast(tree);
     return answer_.has_value();
   }
-  void Do(Namespace& tree) override { answer_ = op_.Slow(tree); }
+  void Do(Namespace& tree, const Deadline& deadline) override {
+    answer_ = op_.Slow(tree, deadline);
+  }
   void Fail(const Error& error) override { answer_ = error; }
+  const Error* failure() const override {
+    return answer_ && !answer_->has_value() ? &answer_->error() : nullptr;
+  }
+  void Refuse(fuse_req* request, const Error& error) const override {
+    ReplyError(request, error, Op::kAboutNames);
+  }
+  std::optional<Question> Asked() const override { return op_.Asked(); }
   void Reply(fuse_req* request) override {
     if (answer_->has_value()) return op_.Send(request, **answer_);
     ReplyError(request, answer_->error(), Op::kAboutNames);
@@ -64,6 +82,7 @@ class CallOf final : public FuseCall {
 struct FuseOp {
   NodeId node = 0;
   std::string_view WaitName() const { return {}; }
+  std::optional<Question> Asked() const { return std::nullopt; }
   void Keep() {}
 };
 
@@ -73,8 +92,9 @@ struct LookupOp : FuseOp {
   LookupOp(NodeId parent, std::string_view child) : FuseOp{parent}, name(child) {}
   std::string_view WaitName() const { return kept.empty() ? name : std::string_view(kept); }
   void Keep() { kept = std::string(name); }
+  Question Asked() const { return {node, std::string(WaitName()), 0, 0}; }
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryLookup(node, WaitName()); }
-  Result<Answer> Slow(Namespace& tree) { return tree.Lookup(node, WaitName()); }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.Lookup(node, WaitName()); }
   void Send(fuse_req* request, const Answer& answer) const;
 
   std::string_view name;  // libfuse's, while the call is on the stack
@@ -86,7 +106,7 @@ struct GetAttrOp : FuseOp {
   static constexpr bool kAboutNames = true;
   explicit GetAttrOp(NodeId id) : FuseOp{id} {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryGetAttr(node); }
-  Result<Answer> Slow(Namespace& tree) { return tree.GetAttr(node); }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.GetAttr(node); }
   void Send(fuse_req* request, const Answer& answer) const;
 };
 
@@ -95,19 +115,22 @@ struct ReadLinkOp : FuseOp {
   static constexpr bool kAboutNames = true;
   explicit ReadLinkOp(NodeId id) : FuseOp{id} {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryReadLink(node); }
-  Result<Answer> Slow(Namespace& tree) { return tree.ReadLink(node); }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.ReadLink(node); }
   void Send(fuse_req* request, const Answer& answer) const;
 };
 
-// A buffer that is the thread's own while the call is on its stack, and the call's own afterwards.
+// A buffer that is the thread's own while the call is on its stack, and the call's own afterwards,
+// made when something is put into it: what waits in line takes no memory.
 class CallBuffer {
  public:
   explicit CallBuffer(size_t size) : size_(size) {}
-  void Keep() { kept_.resize(size_); }
+  void Keep() { own_ = true; }
+  size_t size() const { return size_; }
   MutableByteSpan span();
 
  private:
   size_t size_;  // bytes
+  bool own_ = false;
   std::vector<uint8_t> kept_;
 };
 
@@ -117,7 +140,10 @@ struct ReadOp : FuseOp {
   ReadOp(NodeId id, size_t size, uint64_t from) : FuseOp{id}, offset(from), buffer(size) {}
   void Keep() { buffer.Keep(); }
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryRead(node, offset, buffer.span()); }
-  Result<Answer> Slow(Namespace& tree) { return tree.Read(node, offset, buffer.span()); }
+  Result<Answer> Slow(Namespace& tree, const Deadline& deadline) {
+    return tree.Read(node, offset, buffer.span(), deadline);
+  }
+  Question Asked() const { return {node, {}, offset, offset + buffer.size()}; }
   void Send(fuse_req* request, const Answer& count);
 
   uint64_t offset;  // bytes in the file
@@ -131,7 +157,7 @@ struct ReadDirectoryOp : FuseOp {
       : FuseOp{id}, cookie(from), plus(with_attributes), buffer(size) {}
   void Keep() { buffer.Keep(); }
   Attempt<Answer> Fast(Namespace& tree);
-  Result<Answer> Slow(Namespace& tree);
+  Result<Answer> Slow(Namespace& tree, const Deadline&);
   void Send(fuse_req* request, const Answer& count);
 
   uint64_t cookie;
@@ -147,7 +173,7 @@ struct SeekOp : FuseOp {
   static constexpr bool kAboutNames = false;
   SeekOp(NodeId id, uint64_t from, bool to_hole) : FuseOp{id}, offset(from), hole(to_hole) {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TrySeek(node, offset, hole); }
-  Result<Answer> Slow(Namespace& tree) { return tree.Seek(node, offset, hole); }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.Seek(node, offset, hole); }
   void Send(fuse_req* request, const Answer& answer) const;
 
   uint64_t offset;
@@ -162,7 +188,7 @@ struct XattrOp : FuseOp {
   void Keep() { kept = std::string(name); }
   std::string_view Name() const { return kept.empty() ? name : std::string_view(kept); }
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryXattr(node, Name()); }
-  Result<Answer> Slow(Namespace& tree) { return tree.Xattr(node, Name()); }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.Xattr(node, Name()); }
   void Send(fuse_req* request, const Answer& answer) const;
 
   std::string_view name;  // libfuse's, while the call is on the stack
@@ -175,7 +201,7 @@ struct ListXattrOp : FuseOp {
   static constexpr bool kAboutNames = false;
   ListXattrOp(NodeId id, size_t space) : FuseOp{id}, size(space) {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryListXattr(node); }
-  Result<Answer> Slow(Namespace& tree) { return tree.ListXattr(node); }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.ListXattr(node); }
   void Send(fuse_req* request, const Answer& answer) const;
 
   size_t size;  // as in XattrOp

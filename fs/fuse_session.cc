@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <map>
 
 #include "base/errno.h"
 #include "base/file.h"
@@ -48,7 +49,7 @@ class FuseSession::WakeUp {
   UniqueFd fd_;
 };
 
-// Changes of names that the kernel has to be told of, by the one thread that never serves requests.
+// Changes of names that the kernel has to be told of, by threads that never serve requests.
 class FuseSession::Changes {
  public:
   // Waits until the kernel knows, so that who has added a name sees it; not where this thread
@@ -65,14 +66,14 @@ class FuseSession::Changes {
   bool Next(uint64_t* number) {
     MutexLock lock(mutex_);
     telling_ = !ended_;
-    while (!ended_ && told_ == announced_)
+    while (!ended_ && taken_ == announced_)
       changed_.WaitUntil(mutex_, Deadline::After(std::chrono::hours(1)));
-    *number = announced_;
+    taken_ = *number = announced_;
     return !ended_;
   }
   void Told(uint64_t number) {
     MutexLock lock(mutex_);
-    told_ = number;
+    told_ = std::max(told_, number);
     changed_.NotifyAll();
   }
   void End() {
@@ -90,6 +91,7 @@ class FuseSession::Changes {
   Mutex mutex_;  // leaf
   CondVar changed_;
   uint64_t announced_ GUARDED_BY(mutex_) = 0;
+  uint64_t taken_ GUARDED_BY(mutex_) = 0;  // by Next()
   uint64_t told_ GUARDED_BY(mutex_) = 0;
   bool telling_ GUARDED_BY(mutex_) = false;  // somebody calls Next()
   bool ended_ GUARDED_BY(mutex_) = false;
@@ -155,6 +157,9 @@ ssize_t ReadMessage(int fd, void* buffer, size_t size, void* userdata) {
 ssize_t WriteReply(int fd, iovec* parts, int count, void* userdata) {
   return static_cast<FuseAdapter*>(userdata)->wire().Write(fd, parts, count);
 }
+
+// Registries whose names can be invalidated at the same time.
+constexpr size_t kMostTellers = 256;
 
 size_t ThreadCount(size_t wanted) {
   if (wanted > 0) return wanted;
@@ -255,15 +260,17 @@ int FuseSession::Loop() {
 
 void FuseSession::Stop() { stop_->Wake(); }
 
-// Ends things in the one order that cannot hang: the thread that invalidates may sit in the kernel
+// Ends things in the one order that cannot hang: the threads that invalidate may sit in the kernel
 // behind a lookup that waits here, so that lookups are answered while there still are threads to
 // answer them.
 void FuseSession::Control(pthread_t loop) {
   std::thread invalidator([this] { Invalidate(); });
+  std::thread bounds([this] { adapter_->KeepBounds(); });
   stop_->Wait();
   changes_->End();
   adapter_->StopWaiting();
   invalidator.join();
+  bounds.join();
   fuse_session_exit(session_);
   // The loop's thread waits for a semaphore; a signal between its check and its wait is lost, hence
   // again.
@@ -273,14 +280,12 @@ void FuseSession::Control(pthread_t loop) {
   }
 }
 
-// --- the thread that never serves: readiness, invalidation
+// --- the threads that never serve: readiness, invalidation
 
 void FuseSession::Invalidate() {
   AnnounceReady();
-  for (uint64_t number = 0; changes_->Next(&number);) {
-    InvalidateChanged();
-    changes_->Told(number);
-  }
+  KeyedPool tellers({.max_threads = kMostTellers, .per_key = 1});
+  for (uint64_t number = 0; changes_->Next(&number);) InvalidateChanged(number, tellers);
 }
 
 void FuseSession::AnnounceReady() {
@@ -299,14 +304,31 @@ void FuseSession::AnnounceReady() {
   if (options_.on_ready && !changes_->ended()) options_.on_ready();
 }
 
-void FuseSession::InvalidateChanged() {
+// To have an entry looked up again the kernel takes its folder's lock, which a lookup that waits
+// for a registry holds: each registry has its own thread for that, so that none waits for another.
+// What goes by node id takes no such lock.
+void FuseSession::InvalidateChanged(uint64_t number, KeyedPool& tellers) {
   const HandedOut::Names names = tree_.TakeChangeable();
-  // An error says that the kernel does not hold the name any more.
-  for (const auto& [parent, name] : names.entries)
-    fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
   for (const NodeId directory : names.directories)
     fuse_lowlevel_notify_inval_inode(session_, directory, 0, 0);
   fuse_lowlevel_notify_inval_inode(session_, kRootNode, 0, 0);
+  std::map<std::string, std::vector<std::pair<NodeId, std::string>>> by_registry;
+  for (const auto& entry : names.entries)
+    by_registry[tree_.WaitOf(entry.first).pool_key].push_back(entry);
+  // Whoever lets go last has told the last of them.
+  const std::shared_ptr<void> told(nullptr,
+                                   [changes = changes_, number](void*) { changes->Told(number); });
+  for (auto& [registry, entries] : by_registry)
+    tellers.Post(registry, [this, told, entries = std::move(entries)] {
+      for (const auto& [parent, name] : entries) ExpireEntry(parent, name);
+    });
+}
+
+// Asked for again at the next use, not dropped; kernels before 6.2 drop it, which is as good for
+// links and for what is not there. An error says that the kernel does not hold the name any more.
+void FuseSession::ExpireEntry(NodeId parent, const std::string& name) {
+  fuse_lowlevel_notify_expire_entry(session_, parent, name.c_str(), name.size(),
+                                    FUSE_LL_EXPIRE_ONLY);
 }
 
 std::vector<std::pair<std::string, uint64_t>> FuseSession::counters() const {

@@ -63,7 +63,8 @@ class FuseSession {
   void Control(pthread_t loop);
   void Invalidate();
   void AnnounceReady();
-  void InvalidateChanged();
+  void InvalidateChanged(uint64_t number, KeyedPool& tellers);
+  void ExpireEntry(NodeId parent, const std::string& name);
   void Unmount();
 
   Namespace& tree_;

@@ -54,8 +54,9 @@ Result<NodeEntry> Namespace::Lookup(NodeId parent, std::string_view name) {
 }
 Result<NodeAttributes> Namespace::GetAttr(NodeId node) { return Answer(AttrOf(node, true)); }
 Result<std::string> Namespace::ReadLink(NodeId node) { return Answer(LinkOf(node, true)); }
-Result<size_t> Namespace::Read(NodeId node, uint64_t offset, MutableByteSpan out) {
-  return Answer(ReadAt(node, offset, out, true));
+Result<size_t> Namespace::Read(NodeId node, uint64_t offset, MutableByteSpan out,
+                               const Deadline& deadline) {
+  return Answer(ReadAt(node, offset, out, &deadline));
 }
 Status Namespace::ReadDirectory(NodeId node, uint64_t cookie, bool attributes,
                                 const DirectoryVisitor& visit) {
@@ -89,10 +90,18 @@ Attempt<NodeEntry> Namespace::LookupIn(NodeId parent, std::string_view name, boo
     ATTEMPT(const KeyPtr key, NameKey(parts->row, may_wait));
     found = LookupInDirectory(*key, name, may_wait);
   }
-  const bool kept =
-      found && *found && (*found)->entry_seconds > 0 && (*found)->entry_seconds < kForever;
-  if (kept) handed_out_.NoteEntry(parent, name);
+  if (found && *found) NoteEntry(parent, name, **found);
   return found;
+}
+
+// Never a folder: to invalidate one takes away what is mounted below it, and what the kernel keeps
+// of the images in it. Nor what stands in the root, where the kernel would have to wait for lookups
+// of all registries.
+void Namespace::NoteEntry(NodeId parent, std::string_view name, const NodeEntry& entry) {
+  const bool is_folder = entry.attr.id != 0 && entry.attr.type == EntryType::kDirectory;
+  if (is_folder) return handed_out_.DropEntry(parent, name);
+  const bool kept = entry.entry_seconds > 0 && entry.entry_seconds < kForever;
+  if (kept && parent != kRootNode) handed_out_.NoteEntry(parent, name);
 }
 
 Attempt<NodeAttributes> Namespace::AttrOf(NodeId node, bool may_wait) {
@@ -152,10 +161,11 @@ Attempt<std::string> Namespace::LinkOf(NodeId node, bool may_wait) {
 }
 
 Attempt<size_t> Namespace::ReadAt(NodeId node, uint64_t offset, MutableByteSpan out,
-                                  bool may_wait) {
+                                  const Deadline* deadline) {
+  const bool may_wait = deadline != nullptr;
   const auto parts = SplitNode(node);
   if (!parts) return NoSuchNode(node);
-  if (parts->kind == NodeClass::kTree) return ReadTree(*parts, offset, out, may_wait);
+  if (parts->kind == NodeClass::kTree) return ReadTree(*parts, offset, out, deadline);
   if (parts->kind == NodeClass::kImage) {
     ATTEMPT(const ImageRowPtr image, OpenRow(parts->row, may_wait));
     const std::string* document = DocumentOf(*parts, *image);

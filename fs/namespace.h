@@ -48,9 +48,9 @@ class Namespace {
   Result<std::string> ReadLink(NodeId node);
   // Exactly the bytes up to the end of the file or of `out`, or an error.
   Attempt<size_t> TryRead(NodeId node, uint64_t offset, MutableByteSpan out) {
-    return ReadAt(node, offset, out, false);
+    return ReadAt(node, offset, out, nullptr);
   }
-  Result<size_t> Read(NodeId node, uint64_t offset, MutableByteSpan out);
+  Result<size_t> Read(NodeId node, uint64_t offset, MutableByteSpan out, const Deadline& deadline);
   // From `cookie` (0 = start, else an item's next_cookie). With `attributes`, items carry entries
   // where these are at hand.
   Attempt<void> TryReadDirectory(NodeId node, uint64_t cookie, bool attributes,
@@ -80,9 +80,14 @@ class Namespace {
   // Does the next step that WaitOf() named: learns the row, opens the image, opens or builds the
   // tree. Blocks.
   Status Prepare(NodeId node);
+  // How long a request waits at most where WaitOf() says that it is bounded.
+  std::chrono::milliseconds wait_bound() const { return catalog_.options().read_bound; }
+  // Writes down, in the log and for an image in its status.json, why a request on this node (and
+  // this name) was given up.
+  void NoteFailure(NodeId node, std::string_view name, const Error& error);
 
   // `callback` runs (any thread, no lock held) when names may have changed; then TakeChangeable()
-  // says which.
+  // says which. Nothing in TakeChangeable() is a folder or stands in the root.
   void OnChange(std::function<void()> callback) { catalog_.OnChange(std::move(callback)); }
   HandedOut::Names TakeChangeable() { return handed_out_.Take(); }
   // More lines for .lamina/metrics; an empty function ends it. Not called any more once this has
@@ -97,12 +102,15 @@ class Namespace {
   Attempt<NodeEntry> LookupIn(NodeId parent, std::string_view name, bool may_wait);
   Attempt<NodeAttributes> AttrOf(NodeId node, bool may_wait);
   Attempt<std::string> LinkOf(NodeId node, bool may_wait);
-  Attempt<size_t> ReadAt(NodeId node, uint64_t offset, MutableByteSpan out, bool may_wait);
+  // A deadline where it may wait, else null.
+  Attempt<size_t> ReadAt(NodeId node, uint64_t offset, MutableByteSpan out,
+                         const Deadline* deadline);
   Attempt<void> ListFrom(NodeId node, uint64_t cookie, bool attributes,
                          const DirectoryVisitor& visit, bool may_wait);
   Attempt<std::optional<uint64_t>> SeekIn(NodeId node, uint64_t offset, bool hole, bool may_wait);
   Attempt<std::optional<std::string>> XattrOf(NodeId node, std::string_view name, bool may_wait);
   Attempt<std::string> XattrNamesOf(NodeId node, bool may_wait);
+  void NoteEntry(NodeId parent, std::string_view name, const NodeEntry& entry);
   Attempt<NodeEntry> EntryOf(NodeId node, bool may_wait);  // for "." and ".."
   Attempt<NodeId> ParentOf(NodeId node, bool may_wait);
 
@@ -112,6 +120,8 @@ class Namespace {
   Attempt<ImageRowPtr> TreeRow(uint32_t row, bool may_wait);
   Attempt<uint32_t> RowOfImage(const std::string& repository, const Digest& digest, bool may_wait);
   Attempt<uint32_t> RowOfLayer(const ImageRow& image, uint32_t layer, bool may_wait);
+  NodeWait WaitForNames(const std::string& registry) const;
+  static NodeWait WaitForImage(const ImageRow& row, bool for_tree, NodeId gate);
   Result<ImageRowPtr> OpenImageKey(uint32_t row, const std::string& key);
   Result<ImageRowPtr> OpenTree(uint32_t row, const ImageRowPtr& image);
 
@@ -160,7 +170,7 @@ class Namespace {
   static Attempt<NodeAttr> TreeAttrOf(const ImageRow& row, uint32_t number, uint32_t position);
   Attempt<NodeEntry> LookupInTree(const NodeParts& parts, std::string_view name, bool may_wait);
   Attempt<size_t> ReadTree(const NodeParts& parts, uint64_t offset, MutableByteSpan out,
-                           bool may_wait);
+                           const Deadline* deadline);
   Attempt<void> ListTree(const NodeParts& parts, uint64_t cookie, bool attributes,
                          const DirectoryVisitor& visit, bool may_wait);
   Attempt<std::optional<std::string>> LaminaXattr(const ImageRow& row, Nid nid,

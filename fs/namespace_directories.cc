@@ -121,7 +121,8 @@ Attempt<NodeEntry> Namespace::LookupInRoot(std::string_view name, bool may_wait)
     if (!may_wait) return std::nullopt;
     const auto exists = catalog_.RegistryExists(*registry);
     if (!exists) return exists.error();
-    if (!*exists) return Negative();
+    // Not to be kept: nothing in the root is ever invalidated.
+    if (!*exists) return NodeEntry{};
   }
   if (is_folder) return DirectoryEntry(*registry, may_wait);
   return LinkEntry(*registry, RegistryFolder(*registry), kForever, may_wait);

@@ -11,6 +11,10 @@ namespace {
 
 // For work that asks SQLite alone.
 constexpr const char* kNamesKey = "names";
+// For registries of which nothing is known; each user has one.
+constexpr const char* kStrangersKey = "strangers";
+// What local sources give as their key.
+constexpr std::string_view kLocalSource = "local";
 
 // "repo@digest" or "repo@digest#layer"
 struct ImageKey {
@@ -161,28 +165,59 @@ Attempt<uint32_t> Namespace::RowOfLayer(const ImageRow& image, uint32_t layer, b
   return *row;
 }
 
+NodeWait Namespace::WaitForNames(const std::string& registry) const {
+  if (registry == "localhost") return {.pool_key = Catalog::PoolKey(registry)};
+  if (registry == "docker.io" || catalog_.KnownPath(registry) != PathKind::kNothing)
+    return {.pool_key = Catalog::PoolKey(registry), .share = PoolShare::kRegistry};
+  return {.pool_key = kStrangersKey, .share = PoolShare::kStranger};
+}
+
+// Indexing takes long, and names have bounds of their own: each has a lane beside the reads.
+NodeWait Namespace::WaitForImage(const ImageRow& row, bool for_tree, NodeId gate) {
+  const std::string key = row.image->pool_key();
+  NodeWait wait{.pool_key = key + (for_tree ? " trees" : " data"),
+                .share = key == kLocalSource ? PoolShare::kLocal : PoolShare::kRegistry};
+  if (for_tree) wait.gate = gate;
+  wait.bounded = !for_tree;
+  return wait;
+}
+
 NodeWait Namespace::WaitOf(NodeId node, std::string_view name) const {
+  const NodeWait for_store{.pool_key = kNamesKey};
   const auto parts = SplitNode(node);
-  if (!parts || parts->kind == NodeClass::kSelf) return {kNamesKey, 0};
+  if (!parts || parts->kind == NodeClass::kSelf) return for_store;
   if (parts->kind == NodeClass::kFixed) {
-    if (name.empty()) return {kNamesKey, 0};
-    return {Catalog::PoolKey(RegistryOfFolder(name).value_or(std::string(name))), 0};
+    if (name.empty()) return for_store;
+    return WaitForNames(RegistryOfFolder(name).value_or(std::string(name)));
   }
   if (parts->kind == NodeClass::kDirectory || parts->kind == NodeClass::kLink) {
     const auto key = names_.KnownKey(parts->row);
-    if (key == nullptr) return {kNamesKey, node};
-    return {parts->kind == NodeClass::kLink ? kNamesKey : Catalog::PoolKey(RegistryOf(*key)), 0};
+    if (key == nullptr) return {.pool_key = kNamesKey, .gate = node};
+    return parts->kind == NodeClass::kLink ? for_store : WaitForNames(RegistryOf(*key));
   }
   const NodeId gate = TreeNode(parts->row, 0);
-  if (const auto row = images_.Find(parts->row)) {
-    // Indexing takes long: it has a lane of its own beside the reads of the same registry.
-    if (parts->kind == NodeClass::kTree && row->tree == nullptr)
-      return {row->image->pool_key() + " trees", gate};
-    return {row->image->pool_key(), 0};
-  }
+  if (const auto row = images_.Find(parts->row))
+    return WaitForImage(*row, parts->kind == NodeClass::kTree && row->tree == nullptr, gate);
   const auto key = image_keys_.KnownKey(parts->row);
-  if (key == nullptr) return {kNamesKey, gate};
-  return {Catalog::PoolKey(RegistryOf(*key)), gate};
+  NodeWait wait = key == nullptr ? for_store : WaitForNames(RegistryOf(*key));
+  wait.gate = gate;
+  return wait;
+}
+
+void Namespace::NoteFailure(NodeId node, std::string_view name, const Error& error) {
+  const auto parts = SplitNode(node);
+  const bool of_image =
+      parts && (parts->kind == NodeClass::kImage || parts->kind == NodeClass::kTree);
+  const auto row = of_image ? images_.Find(parts->row) : nullptr;
+  if (row == nullptr)
+    return LogWarning(fmt::format(
+        "{} is given up: {}",
+        name.empty() ? fmt::format("a request on node {}", node) : "the lookup of " + Quote(name),
+        error.message));
+  const ImageDocuments& documents = row->image->documents();
+  LogError(fmt::format("{}: node {}: {}", KeyOfImage(documents.repository, documents.digest), node,
+                       error.message));
+  row->image->SetLastError(error);
 }
 
 Status Namespace::Prepare(NodeId node) {

@@ -135,6 +135,14 @@ void HandedOut::NoteEntry(NodeId parent, std::string_view name) {
   if (entries_[parent].emplace(name).second) ++entry_count_;
 }
 
+void HandedOut::DropEntry(NodeId parent, std::string_view name) {
+  MutexLock lock(mutex_);
+  const auto at = entries_.find(parent);
+  if (at == entries_.end()) return;
+  entry_count_ -= at->second.erase(std::string(name));
+  if (at->second.empty()) entries_.erase(at);
+}
+
 void HandedOut::NoteDirectory(NodeId directory) {
   MutexLock lock(mutex_);
   if (directories_.size() >= kMost) directories_.clear();

@@ -109,6 +109,8 @@ class HandedOut {
     std::vector<NodeId> directories;
   };
   void NoteEntry(NodeId parent, std::string_view name);
+  // The name has become something that does not change.
+  void DropEntry(NodeId parent, std::string_view name);
   void NoteDirectory(NodeId directory);
   // Entries are forgotten by it; directories stay, since the kernel asks for them by id.
   Names Take();

@@ -58,15 +58,15 @@ Attempt<NodeEntry> Namespace::LookupInTree(const NodeParts& parts, std::string_v
 }
 
 Attempt<size_t> Namespace::ReadTree(const NodeParts& parts, uint64_t offset, MutableByteSpan out,
-                                    bool may_wait) {
-  ATTEMPT(const ImageRowPtr row, TreeRow(parts.row, may_wait));
+                                    const Deadline* deadline) {
+  ATTEMPT(const ImageRowPtr row, TreeRow(parts.row, deadline != nullptr));
   const Nid nid = NidOf(*row, parts.position);
   size_t got = 0;
   const Result<bool> local = row->image->TryReadFile(*row->tree, nid, offset, out, &got);
   if (local && *local) return got;
-  if (!may_wait) return std::nullopt;  // failures too: writing them down takes locks and disk
-  Result<size_t> read = row->image->ReadFile(*row->tree, nid, offset, out,
-                                             Deadline::After(catalog_.options().read_bound));
+  // Failures too: writing them down takes locks and disk.
+  if (deadline == nullptr) return std::nullopt;
+  Result<size_t> read = row->image->ReadFile(*row->tree, nid, offset, out, *deadline);
   if (read) return read;
   Error error = std::move(read).error();
   const ImageDocuments& documents = row->image->documents();

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/keyed_pool.h"
 #include "base/result.h"
 #include "fs/node_id.h"
 #include "index/tar.h"
@@ -71,8 +72,10 @@ using Attempt = std::optional<Result<T>>;
 
 // What a request that would have to wait waits for.
 struct NodeWait {
-  std::string pool_key;  // where the blocking work runs
+  std::string pool_key;                 // where the blocking work runs
+  PoolShare share = PoolShare::kLocal;  // of strangers each user has a lane of his own
   NodeId gate = 0;  // not 0: Prepare() has to run first, once for all requests with the same gate
+  bool bounded = true;  // false: goes on for as long as it gets on (layers are streamed)
 };
 
 }  // namespace lamina

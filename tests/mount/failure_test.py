@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 from images import small
 from images.oci import Layout
@@ -15,6 +16,8 @@ from mount.harness import read, wait_until
 # What a user may be told of data that cannot be had, and of names that cannot be asked for.
 DATA_ERRORS = {errno.EIO}
 NAME_ERRORS = {errno.ETIMEDOUT, errno.EACCES, errno.EIO}
+READ_BOUND = 30  # seconds
+FAILURE_KEPT = 3  # seconds after which a read that was long waited for is certainly tried anew
 PATIENCE = 120  # seconds after which a test calls it hung; the bound itself is 30 s
 
 
@@ -153,6 +156,36 @@ class ReadFailureTest(FailureCase):
         # Far less than the bound of a read; a process that cannot be interrupted would wait for all of it.
         reader.wait(20)
         fault.removed.set()
+
+
+class ManyReadersTest(FailureCase):
+    """More chunks are asked for at the same time than jobs run for one registry."""
+
+    READERS = 40
+
+    def setUp(self):
+        super().setUp()
+        self.layout = Layout(self.folder + "/many")
+        self.data = {f"data/{n:03}": os.urandom(1_200_000) for n in range(self.READERS)}
+        descriptor = small.make(self.layout, "many", self.data)
+        (self.blob,) = small.layer_digests(self.layout, descriptor)
+        self.server.push(self.layout.path, "many", "app")
+        self.image = self.image_path("app", "many")
+        self.assertEqual(len(os.listdir(self.image + "/rootfs/data")), self.READERS)
+        self.daemon.clear_cache()
+
+    def test_all_are_told_within_one_bound(self):
+        """[S23] The bound counts from when a read was asked, and the kernel's second question adds none."""
+        self.proxy.fail(self.blob, hang=True)
+        start = time.monotonic()
+        names = list(self.data)
+        errors = self.run_threads(self.READERS, lambda number: self.reading_errno(names[number]))
+        self.assertEqual(set(errors), DATA_ERRORS)
+        self.assertLess(time.monotonic() - start, 3 * READ_BOUND)
+        self.assert_others_are_well()
+        self.proxy.heal()
+        time.sleep(FAILURE_KEPT)
+        self.assertEqual(read(f"{self.image}/rootfs/{names[0]}"), self.data[names[0]])
 
 
 class RegistryDownTest(FailureCase):

@@ -47,6 +47,72 @@ TEST(KeyedPoolTest, AStuckKeyDoesNotDelayAnother) {
   release.set_value();
 }
 
+// Jobs that end when the test says so.
+class HeldJobs {
+ public:
+  explicit HeldJobs(KeyedPool& pool) : pool_(pool) {}
+  ~HeldJobs() {
+    release_.set_value();
+    pool_.Stop();
+  }
+  void Post(const std::string& key, PoolShare share) {
+    pool_.Post(
+        key,
+        [this] {
+          ++running_;
+          held_.wait();
+        },
+        share);
+  }
+  void WaitForRunning(int count) const {
+    while (running_ < count) std::this_thread::yield();
+  }
+  int running() const { return running_; }
+
+ private:
+  KeyedPool& pool_;
+  std::promise<void> release_;
+  std::shared_future<void> held_ = release_.get_future().share();
+  std::atomic<int> running_{0};
+};
+
+bool Runs(KeyedPool& pool, const std::string& key, PoolShare share) {
+  auto ran = std::make_shared<std::promise<void>>();
+  pool.Post(
+      key, [ran] { ran->set_value(); }, share);
+  return ran->get_future().wait_for(std::chrono::seconds(30)) == std::future_status::ready;
+}
+
+TEST(KeyedPoolTest, RegistriesLeaveThreadsToLocalJobs) {
+  KeyedPool pool({.max_threads = 8, .per_key = 4, .for_local = 2, .for_strangers = 8});
+  HeldJobs held(pool);
+  for (int i = 0; i < 40; ++i) held.Post("dead " + std::to_string(i), PoolShare::kRegistry);
+  held.WaitForRunning(6);
+  EXPECT_TRUE(Runs(pool, "local", PoolShare::kLocal));
+  EXPECT_EQ(held.running(), 6);
+}
+
+TEST(KeyedPoolTest, StrangersTakeTheirShareAlone) {
+  KeyedPool pool({.max_threads = 8, .per_key = 4, .for_local = 2, .for_strangers = 3});
+  HeldJobs held(pool);
+  for (int i = 0; i < 40; ++i) held.Post("stranger " + std::to_string(i), PoolShare::kStranger);
+  held.WaitForRunning(3);
+  EXPECT_TRUE(Runs(pool, "known", PoolShare::kRegistry));
+  EXPECT_TRUE(Runs(pool, "local", PoolShare::kLocal));
+  EXPECT_EQ(held.running(), 3);
+}
+
+TEST(KeyedPoolTest, KeysWithManyJobsLeaveThreadsToOthers) {
+  KeyedPool pool({.max_threads = 20, .per_key = 16, .for_local = 0, .for_strangers = 20});
+  HeldJobs held(pool);
+  for (int i = 0; i < 16; ++i) held.Post("dead", PoolShare::kRegistry);
+  for (int i = 0; i < 16; ++i) held.Post("dead too", PoolShare::kRegistry);
+  // Ten of the first take half of the threads, four of the second are few.
+  held.WaitForRunning(14);
+  EXPECT_TRUE(Runs(pool, "alive", PoolShare::kRegistry));
+  EXPECT_EQ(held.running(), 14);
+}
+
 TEST(KeyedPoolTest, SurvivesAThrowingJob) {
   std::atomic<int> done{0};
   KeyedPool pool({.max_threads = 1, .per_key = 1});

@@ -197,7 +197,8 @@ std::string FsFixture::ReadAll(NodeId node) {
   EXPECT_TRUE(attributes) << attributes.error().message;
   if (!attributes) return "";
   std::string bytes(attributes->attr.size + 1, '\0');  // one more: the end is seen
-  const auto got = names_->Read(node, 0, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
+  const auto got = names_->Read(node, 0, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()},
+                                Deadline::After(names_->wait_bound()));
   EXPECT_TRUE(got) << got.error().message;
   bytes.resize(got ? *got : 0);
   return bytes;

@@ -1,170 +1,19 @@
-// The tree on a real mount, through the kernel. Needs root and /dev/fuse, as the product does for
-// allow_other.
+// The tree on a real mount, through the kernel.
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <gmock/gmock.h>
-#include <netinet/in.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
 
-#include <cerrno>
-#include <csignal>
 #include <cstring>
-#include <future>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "fs/fuse_mountpoint.h"
-#include "fs/fuse_session.h"
-#include "fs_fixture.h"
+#include "fuse_fixture.h"
 
 namespace lamina {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-
-// Detaches the mount when this process ends, however it ends.
-class MountGuard {
- public:
-  explicit MountGuard(const std::string& mountpoint) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return;
-    child_ = ::fork();
-    if (child_ == 0) {
-      ::close(ends[1]);
-      char byte;
-      while (::read(ends[0], &byte, 1) < 0 && errno == EINTR) {
-      }
-      ::umount2(mountpoint.c_str(), MNT_DETACH);
-      ::_exit(0);
-    }
-    ::close(ends[0]);
-    end_ = UniqueFd(ends[1]);
-  }
-  ~MountGuard() {
-    end_.reset();
-    if (child_ > 0) ::waitpid(child_, nullptr, 0);
-  }
-
- private:
-  pid_t child_ = -1;
-  UniqueFd end_;
-};
-
-class FuseMountTest : public FsFixture {
- protected:
-  void SetUp() override {
-    FsFixture::SetUp();
-    if (HasFatalFailure()) return;
-    mountpoint_ = Path("mnt");
-    guard_.emplace(mountpoint_);
-    pool_.emplace(KeyedPool::Options{});
-    Mount({.mountpoint = mountpoint_, .handle_signals = false, .on_ready = {}});
-  }
-
-  void Mount(MountOptions options) {
-    std::promise<void> ready;
-    options.on_ready = [&] { ready.set_value(); };
-    auto session = FuseSession::Mount(*names_, *pool_, std::move(options));
-    ASSERT_TRUE(session) << session.error().message;
-    session_ = *std::move(session);
-    runner_ = std::thread([this] { ended_ = session_->Run(); });
-    ready.get_future().wait();
-  }
-
-  void TearDown() override {
-    if (session_ != nullptr) {
-      session_->Stop();
-      if (runner_.joinable()) runner_.join();
-      session_.reset();
-    }
-    guard_.reset();
-    if (pool_) pool_->Stop();
-    if (folder_) {
-      EXPECT_THAT(Shell("cat /proc/self/mountinfo"), Not(HasSubstr(folder_->path())));
-    }
-  }
-
-  uint64_t Count(const std::string& message) const {
-    for (const auto& [name, count] : session_->counters())
-      if (name == message) return count;
-    return 0;
-  }
-  std::string Repo() const { return mountpoint_ + "/localhost/sample"; }
-  std::string Image() const { return Repo() + "/" + base_.PathName(); }
-
-  std::string mountpoint_;
-  std::optional<MountGuard> guard_;
-  std::optional<KeyedPool> pool_;
-  std::unique_ptr<FuseSession> session_;
-  std::thread runner_;
-  Status ended_;
-};
-
-// A listening socket that takes connections and says nothing.
-class SilentServer {
- public:
-  SilentServer() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(socket_.get(), 64), 0);
-    EXPECT_EQ(::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
-  }
-  int port() const { return port_; }
-  // Returns when somebody asks.
-  void WaitForRequest() {
-    accepted_.emplace_back(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  }
-
- private:
-  UniqueFd socket_;
-  std::vector<UniqueFd> accepted_;
-  int port_ = 0;
-};
-
-// A child that looks a path up; a signal ends its wait. Its exit status is the errno.
-class Prober {
- public:
-  explicit Prober(const std::string& path) {
-    child_ = ::fork();
-    if (child_ != 0) return;
-    struct sigaction action {};
-    action.sa_handler = [](int) {};
-    ::sigaction(SIGUSR1, &action, nullptr);
-    struct stat out {};
-    ::_exit(::lstat(path.c_str(), &out) == 0 ? 0 : errno);
-  }
-  void Interrupt() const { ::kill(child_, SIGUSR1); }
-  int Errno() const {
-    int status = 0;
-    ::waitpid(child_, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  // Again and again, since a signal may come before the lookup begins.
-  int InterruptUntilGone() const {
-    siginfo_t gone{};
-    while (::waitid(P_PID, static_cast<id_t>(child_), &gone, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           gone.si_pid == 0) {
-      Interrupt();
-      ::usleep(10'000);
-    }
-    return Errno();
-  }
-
- private:
-  pid_t child_ = -1;
-};
 
 TEST_F(FuseMountTest, LayerIsTheFolderThatWasPacked) {
   // Directories have sizes of their own in every file system.
@@ -338,6 +187,58 @@ TEST_F(FuseMountTest, QueuedLookupsAreInterruptedToo) {
   EXPECT_EQ(Shell("cat '" + Image() + "/rootfs/dir/new'"), "new\n");
 }
 
+// [S25]
+TEST_F(FuseMountTest, ManyDeadRegistriesHoldUpNoLocalImage) {
+  session_->Stop();
+  runner_.join();
+  session_.reset();
+  pool_.emplace(KeyedPool::Options{.max_threads = 8, .per_key = 4, .for_local = 2});
+  Mount({.mountpoint = mountpoint_, .handle_signals = false, .on_ready = {}});
+  const uint64_t lookups = Count("lookup");
+  std::vector<std::unique_ptr<SilentServer>> servers;
+  std::vector<std::unique_ptr<Prober>> probers;
+  for (int i = 0; i < 16; ++i) {
+    servers.push_back(std::make_unique<SilentServer>());
+    probers.push_back(std::make_unique<Prober>(
+        fmt::format("{}/localhost_{}_/app", mountpoint_, servers.back()->port())));
+  }
+  while (Count("lookup") < lookups + probers.size()) ::usleep(1000);
+  EXPECT_EQ(Shell("cat '" + Image() + "/rootfs/dir/new'"), "new\n");
+  for (const auto& prober : probers) EXPECT_TRUE(prober->waits());
+  for (const auto& prober : probers) EXPECT_EQ(prober->InterruptUntilGone(), EINTR);
+}
+
+// The kernel's lock of a folder is held by a lookup in it that waits.
+TEST_F(FuseMountTest, ChangesShowWhileALookupOfADeadRegistryWaits) {
+  SilentServer server;
+  const std::string host = fmt::format("localhost:{}", server.port());
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), host + "/team/app"));
+  const std::string dead = fmt::format("{}/localhost_{}_/team/app", mountpoint_, server.port());
+  const auto shows = [&](const std::string& tag) {
+    struct stat out {};
+    return ::lstat((Repo() + "/" + tag).c_str(), &out) == 0;
+  };
+  Shell("readlink '" + dead + "/base'");
+  const Prober in_root(mountpoint_ + "/127.0.0.1_" + std::to_string(server.port()) + "_");
+  server.WaitForRequest();
+  const Prober in_repository(dead + "/unknown");
+  server.WaitForRequest();
+  // The first change meets the lookups that wait; the others come after it.
+  for (const std::string tag : {"one", "two", "three"}) {
+    EXPECT_FALSE(shows(tag));
+    Shell("readlink '" + dead + "/base'");
+    layout_->AddImage({lower_layer_}, "amd64", tag);
+    ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), Repository()));
+    EXPECT_TRUE(shows(tag)) << tag;
+  }
+  EXPECT_THAT(Shell("ls '" + mountpoint_ + "'"), HasSubstr("localhost"));
+  EXPECT_THAT(Shell("ls -d '" + mountpoint_ + "/docker.io'"), HasSubstr("docker.io"));
+  EXPECT_TRUE(in_root.waits());
+  EXPECT_TRUE(in_repository.waits());
+  in_root.InterruptUntilGone();
+  in_repository.InterruptUntilGone();
+}
+
 TEST_F(FuseMountTest, StopAnswersWhatWaits) {
   SilentServer server;
   const Prober prober(fmt::format("{}/localhost_{}_/app", mountpoint_, server.port()));
@@ -378,6 +279,19 @@ TEST_F(FuseMountTest, ReadAheadIsRaised) {
   const auto mount = MountAt(mountpoint_);
   ASSERT_TRUE(mount && mount->has_value());
   EXPECT_EQ(Shell("cat /sys/class/bdi/" + (*mount)->device + "/read_ahead_kb"), "4096\n");
+}
+
+// [S25] Beyond that number the kernel lets no read-ahead through, of no image.
+TEST_F(FuseMountTest, ManyReadsMayWait) {
+  const auto mount = MountAt(mountpoint_);
+  ASSERT_TRUE(mount && mount->has_value());
+  const std::string connection = (*mount)->device.substr((*mount)->device.find(':') + 1);
+  ASSERT_TRUE(MakeFolders(Path("connections")));
+  ASSERT_EQ(::mount("fusectl", Path("connections").c_str(), "fusectl", 0, nullptr), 0);
+  const std::string most =
+      Shell("cat '" + Path("connections") + "/" + connection + "/max_background'");
+  ::umount2(Path("connections").c_str(), MNT_DETACH);
+  EXPECT_EQ(most, "65535\n");
 }
 
 TEST_F(FuseMountTest, TermSignalUnmounts) {

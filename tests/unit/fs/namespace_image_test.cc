@@ -107,7 +107,9 @@ TEST_F(NamespaceImageTest, BytesAreThoseOfTheFilesThatWerePacked) {
         << name;
   std::string part(100, '\0');
   const MutableByteSpan span{reinterpret_cast<uint8_t*>(part.data()), part.size()};
-  ASSERT_EQ(*names_->Read(Entry(folder, "big").attr.id, 1'000'000, span), 100u);
+  ASSERT_EQ(*names_->Read(Entry(folder, "big").attr.id, 1'000'000, span,
+                          Deadline::After(names_->wait_bound())),
+            100u);
   EXPECT_EQ(part, ReadWholeFile(Path("lower/dir/big"), 1u << 30)->substr(1'000'000, 100));
 }
 

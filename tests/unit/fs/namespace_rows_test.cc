@@ -82,6 +82,16 @@ TEST(HandedOutTest, GivesEachNameOnceAndDirectoriesEachTime) {
   EXPECT_EQ(names.directories.size(), 1u);
 }
 
+TEST(HandedOutTest, ForgetsWhatIsDropped) {
+  HandedOut handed;
+  handed.DropEntry(5, "latest");
+  handed.NoteEntry(5, "latest");
+  handed.NoteEntry(5, "stable");
+  handed.DropEntry(5, "latest");
+  EXPECT_EQ(handed.Take().entries,
+            (std::vector<std::pair<NodeId, std::string>>{{NodeId{5}, "stable"}}));
+}
+
 TEST(ImageTableTest, DropsRowsThatNobodyUsesAndKeepsTheOthers) {
   ImageTable table;
   const auto row = [] { return std::make_shared<ImageRow>(); };

@@ -181,6 +181,16 @@ TEST_F(NamespaceTest, HandsOutWhatMayHaveToBeInvalidated) {
   EXPECT_THAT(names.directories, Contains(repository));
 }
 
+TEST_F(NamespaceTest, FoldersAreNeverInvalidatedByName) {
+  const NodeId registry = Walk("localhost");
+  const NodeId repository = Walk("localhost/sample");
+  Entry(registry, "later");  // is not there, which the kernel keeps
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), "localhost/later"));
+  EXPECT_EQ(Entry(registry, "later").attr.type, EntryType::kDirectory);
+  Entry(repository, base_.PathName());
+  EXPECT_THAT(names_->TakeChangeable().entries, testing::IsEmpty());
+}
+
 TEST_F(NamespaceTest, WhatIsKnownIsAnsweredWithoutWaiting) {
   const NodeId repository = Walk("localhost/sample");
   const NodeId image = Entry(repository, base_.PathName()).attr.id;
@@ -192,6 +202,20 @@ TEST_F(NamespaceTest, WhatIsKnownIsAnsweredWithoutWaiting) {
   EXPECT_TRUE(names_->TryGetAttr(repository).has_value());
   EXPECT_FALSE(names_->TryLookup(repository, "unknown").has_value());
   EXPECT_EQ(names_->WaitOf(repository, "unknown").pool_key, "localhost");
+}
+
+TEST_F(NamespaceTest, RegistriesOfWhichNothingIsKnownShareALane) {
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").share, PoolShare::kStranger);
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").pool_key,
+            names_->WaitOf(kRootNode, "b.example_5000_").pool_key);
+  EXPECT_EQ(names_->WaitOf(kRootNode, "docker.io").share, PoolShare::kRegistry);
+  ASSERT_TRUE(catalog_->AddSource("oci:" + layout_->folder(), "a.example/app"));
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").share, PoolShare::kRegistry);
+  EXPECT_EQ(names_->WaitOf(kRootNode, "a.example").pool_key, "a.example");
+  EXPECT_EQ(names_->WaitOf(Walk("localhost/sample"), "x").share, PoolShare::kLocal);
+  const NodeId rootfs = Walk("localhost/sample/" + base_.PathName() + "/rootfs");
+  EXPECT_EQ(names_->WaitOf(rootfs).share, PoolShare::kLocal);
+  EXPECT_FALSE(names_->WaitOf(rootfs).bounded);
 }
 
 TEST_F(NamespaceTest, NodeIdsMeanTheSameAfterARestart) {
