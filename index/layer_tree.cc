@@ -204,8 +204,11 @@ Result<bool> LayerTree::AddContent(const TarEntry& entry, uint32_t parent, std::
     RETURN_IF_ERROR(SetInode(node, inode));
     return false;
   }
+  // What this layer had there hides the directory below, though a directory has come since.
+  const bool replaces = nodes_[node].content != Content::kNothing;
   RemoveContent(node);
   RETURN_IF_ERROR(SetInode(node, inode));
+  if (replaces && entry.type == EntryType::kDirectory) nodes_[node].flags |= kWhiteout;
   return entry.type == EntryType::kRegular;
 }
 
