@@ -388,6 +388,25 @@ std::vector<HostileLayer> Whiteouts() {
       {"Device00BeforeFile",
        TarBuilder().Add(Device("a", 0, 0)).File("a", "1").Finish(),
        {"f a=1"}},
+      {"LinkToDevice00IsAWhiteout",
+       TarBuilder()
+           .Add(Device("a", 0, 0))
+           .File("d/x", "1")
+           .Hardlink("d/b", "a")
+           .Hardlink("c", "d/b")
+           .Hardlink("d/x", "c")
+           .Finish(),
+       {"w a", "w c", "d(implicit) d", "w d/b", "w d/x"},
+       {},
+       Code::kInvalid,
+       {"device 0/0", "'d/b'", "'c'", "'d/x'"}},
+      {"LinkToDevice00ThatBecameAFile",
+       TarBuilder().Add(Device("a", 0, 0)).File("a", "1").Hardlink("b", "a").Finish(),
+       {"f a=1", "= b a"}},
+      {"LinkToDevice00ThatBecameAFolder",
+       TarBuilder().Add(Device("a", 0, 0)).File("a/x", "1").Hardlink("b", "a").Finish(),
+       {},
+       {"'b'", "'a'", "a directory"}},
       {"BlockDevice00IsADevice", TarBuilder().Add(Device("a", 0, 0, '4')).Finish(), {"b a 0:0"}},
   };
 }
