@@ -22,7 +22,7 @@ void RunGuarded(const std::function<void()>& job) {
 
 }  // namespace
 
-KeyedPool::KeyedPool(Options options) : options_(options) {}
+KeyedPool::KeyedPool(Options options) : options_(std::move(options)) {}
 
 KeyedPool::~KeyedPool() { Stop(); }
 
@@ -41,14 +41,35 @@ void KeyedPool::Post(const std::string& key, std::function<void()> job) {
   }
   if (job) return RunGuarded(job);
   if (spawn) {
-    std::thread([this] { RunThread(); }).detach();
+    StartThread();
   } else {
     changed_.notify_one();
   }
 }
 
-bool KeyedPool::TakeJob(std::unique_lock<std::mutex>& lock, std::string* key,
-                        std::function<void()>* job) {
+void KeyedPool::StartThread() {
+  const auto body = [this] { RunJobs(/*waits=*/true); };
+  try {
+    if (options_.start_thread)
+      options_.start_thread(body);
+    else
+      std::thread(body).detach();
+    return;
+  } catch (const std::exception& failure) {
+    LogWarning(std::string("cannot start a thread: ") + failure.what());
+  }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (threads_ > 1) {  // one of them takes the job, or this one's turn comes when it fails too
+      --threads_;
+      changed_.notify_all();
+      return;
+    }
+  }
+  RunJobs(/*waits=*/false);
+}
+
+bool KeyedPool::WaitForReady(std::unique_lock<std::mutex>& lock) {
   const auto until = std::chrono::steady_clock::now() + kIdleLife;
   ++idle_;
   while (ready_.empty()) {
@@ -59,20 +80,24 @@ bool KeyedPool::TakeJob(std::unique_lock<std::mutex>& lock, std::string* key,
     }
   }
   --idle_;
+  return true;
+}
+
+void KeyedPool::TakeJob(std::string* key, std::function<void()>* job) {
   *key = std::move(ready_.front());
   ready_.pop_front();
   Lane& lane = lanes_[*key];
   *job = std::move(lane.waiting.front());
   lane.waiting.pop_front();
   ++lane.running;
-  return true;
 }
 
-void KeyedPool::RunThread() {
+void KeyedPool::RunJobs(bool waits) {
   std::unique_lock<std::mutex> lock(mutex_);
   std::string key;
   std::function<void()> job;
-  while (TakeJob(lock, &key, &job)) {
+  while (waits ? WaitForReady(lock) : !ready_.empty()) {
+    TakeJob(&key, &job);
     lock.unlock();
     RunGuarded(job);
     job = nullptr;  // its captures go outside the lock

@@ -3,7 +3,8 @@
 // KeyedPool: threads for work that may block. Every job names a key (a registry host, "local"), and
 // at most `per_key` jobs of one key run at a time, so that a dead registry holds up only its own
 // jobs. Threads are made on demand, up to `max_threads`, and end after a while without work. Post()
-// is safe from any thread and never blocks. A job that throws is logged and ends.
+// is safe from any thread and does not block, save where the system gives the pool no thread at all
+// (a limit of processes): it then runs what waits. A job that throws is logged and ends.
 
 #include <condition_variable>
 #include <cstddef>
@@ -22,6 +23,8 @@ class KeyedPool {
   struct Options {
     size_t max_threads = 256;
     size_t per_key = 16;
+    // Starts a thread that runs `body`, or throws; for tests. Absent: a std::thread.
+    std::function<void(std::function<void()> body)> start_thread = {};
   };
 
   explicit KeyedPool(Options options);
@@ -41,8 +44,11 @@ class KeyedPool {
     std::deque<std::function<void()>> waiting;
     size_t running = 0;
   };
-  void RunThread();
-  bool TakeJob(std::unique_lock<std::mutex>& lock, std::string* key, std::function<void()>* job);
+  void StartThread();
+  // Takes jobs until there are none; `waits`: for a while longer.
+  void RunJobs(bool waits);
+  bool WaitForReady(std::unique_lock<std::mutex>& lock);
+  void TakeJob(std::string* key, std::function<void()>* job);
 
   const Options options_;
   std::mutex mutex_;  // leaf; guards all below
@@ -50,7 +56,7 @@ class KeyedPool {
   std::map<std::string, Lane> lanes_;
   std::deque<std::string> ready_;  // a key stands here once for each job that may start now
   size_t idle_ = 0;
-  size_t threads_ = 0;
+  size_t threads_ = 0;  // with those being started, and callers of Post() that run jobs
   bool stopping_ = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 #include "base/clock.h"
@@ -123,7 +124,11 @@ Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
     }
   };
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
+  try {
+    for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
+  } catch (const std::system_error& failure) {  // those that run, and this one, do it all
+    LogWarning(fmt::format("cannot start a thread: {}", failure.what()));
+  }
   work();
   for (std::thread& thread : threads) thread.join();
   for (Status& outcome : outcomes) RETURN_IF_ERROR(std::move(outcome));
