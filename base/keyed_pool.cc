@@ -23,7 +23,7 @@ void RunGuarded(const std::function<void()>& job) {
 
 }  // namespace
 
-KeyedPool::KeyedPool(Options options) : options_(options) {}
+KeyedPool::KeyedPool(Options options) : options_(std::move(options)) {}
 
 KeyedPool::~KeyedPool() { Stop(); }
 
@@ -53,33 +53,57 @@ void KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShar
       lane.share = share;
       lane.waiting.push_back(std::move(job));
       if (lane.running + lane.waiting.size() <= options_.per_key) ready_.push_back(key);
-      spawn =
-          NextReady() < ready_.size() && idle_ < ready_.size() && threads_ < options_.max_threads;
+      spawn = HasReady() && idle_ < ready_.size() && threads_ < options_.max_threads;
       if (spawn) ++threads_;
       job = nullptr;
     }
   }
   if (job) return RunGuarded(job);
   if (spawn) {
-    std::thread([this] { RunThread(); }).detach();
+    StartThread();
   } else {
     changed_.notify_one();
   }
 }
 
-bool KeyedPool::TakeJob(std::unique_lock<std::mutex>& lock, std::string* key,
-                        std::function<void()>* job) {
+void KeyedPool::StartThread() {
+  const auto body = [this] { RunJobs(/*waits=*/true); };
+  try {
+    if (options_.start_thread)
+      options_.start_thread(body);
+    else
+      std::thread(body).detach();
+    return;
+  } catch (const std::exception& failure) {
+    LogWarning(std::string("cannot start a thread: ") + failure.what());
+  }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (threads_ > 1) {  // one of them takes the job, or this one's turn comes when it fails too
+      --threads_;
+      changed_.notify_all();
+      return;
+    }
+  }
+  RunJobs(/*waits=*/false);
+}
+
+bool KeyedPool::WaitForReady(std::unique_lock<std::mutex>& lock) {
   const auto until = std::chrono::steady_clock::now() + kIdleLife;
   ++idle_;
-  size_t next = 0;
-  while ((next = NextReady()) == ready_.size()) {
+  while (!HasReady()) {
     if (stopping_ || changed_.wait_until(lock, until) == std::cv_status::timeout) {
-      if ((next = NextReady()) < ready_.size()) break;
+      if (HasReady()) break;
       --idle_;
       return false;
     }
   }
   --idle_;
+  return true;
+}
+
+void KeyedPool::TakeJob(std::string* key, std::function<void()>* job) {
+  const size_t next = NextReady();
   *key = std::move(ready_[next]);
   ready_.erase(ready_.begin() + static_cast<ptrdiff_t>(next));
   Lane& lane = lanes_[*key];
@@ -88,14 +112,14 @@ bool KeyedPool::TakeJob(std::unique_lock<std::mutex>& lock, std::string* key,
   ++lane.running;
   if (lane.share != PoolShare::kLocal) ++running_remote_;
   if (lane.share == PoolShare::kStranger) ++running_strangers_;
-  return true;
 }
 
-void KeyedPool::RunThread() {
+void KeyedPool::RunJobs(bool waits) {
   std::unique_lock<std::mutex> lock(mutex_);
   std::string key;
   std::function<void()> job;
-  while (TakeJob(lock, &key, &job)) {
+  while (waits ? WaitForReady(lock) : HasReady()) {
+    TakeJob(&key, &job);
     lock.unlock();
     RunGuarded(job);
     job = nullptr;  // its captures go outside the lock

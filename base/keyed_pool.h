@@ -4,8 +4,9 @@
 // at most `per_key` jobs of one key run at a time, so that a dead registry holds up only its own
 // jobs. Jobs that wait for others' machines never take all threads: some are left to local jobs,
 // and of the rest half to keys that have few jobs running. Threads are made on demand, up to
-// `max_threads`, and end after a while without work. Post() is safe from any thread and never
-// blocks. A job that throws is logged and ends.
+// `max_threads`, and end after a while without work. Post() is safe from any thread and does not
+// block, save where the system gives the pool no thread at all (a limit of processes): it then runs
+// what waits. A job that throws is logged and ends.
 
 #include <condition_variable>
 #include <cstddef>
@@ -34,6 +35,8 @@ class KeyedPool {
     size_t per_key = 16;
     size_t for_local = 96;      // of max_threads, for nothing but local jobs
     size_t for_strangers = 64;  // at most
+    // Starts a thread that runs `body`, or throws; for tests. Absent: a std::thread.
+    std::function<void(std::function<void()> body)> start_thread = {};
   };
 
   explicit KeyedPool(Options options);
@@ -56,11 +59,16 @@ class KeyedPool {
     PoolShare share = PoolShare::kLocal;
   };
   static constexpr size_t kFew = 4;
-  void RunThread();
   bool MayStart(const Lane& lane) const;
   // Where in ready_ the first job stands that may start now; its size where there is none.
   size_t NextReady() const;
-  bool TakeJob(std::unique_lock<std::mutex>& lock, std::string* key, std::function<void()>* job);
+  bool HasReady() const { return NextReady() < ready_.size(); }
+  void StartThread();
+  // Takes jobs until there are none; `waits`: for a while longer.
+  void RunJobs(bool waits);
+  bool WaitForReady(std::unique_lock<std::mutex>& lock);
+  // The next one, which there is.
+  void TakeJob(std::string* key, std::function<void()>* job);
 
   const Options options_;
   std::mutex mutex_;  // leaf; guards all below
@@ -71,7 +79,7 @@ class KeyedPool {
   size_t running_remote_ = 0;  // for registries, strangers included
   size_t running_strangers_ = 0;
   size_t idle_ = 0;
-  size_t threads_ = 0;
+  size_t threads_ = 0;  // with those being started, and callers of Post() that run jobs
   bool stopping_ = false;
 };
 

@@ -138,9 +138,13 @@ Status LayerTree::AddWhiteout(uint32_t parent, std::string_view name) {
 Status LayerTree::AddDevice00(const TarEntry& entry, uint32_t parent, std::string_view name) {
   warn_("character device 0/0 taken as a whiteout: " + Quote(entry.path));
   ASSIGN_OR_RETURN(const uint32_t node, FindOrCreate(parent, name));
-  RemoveContent(node);
-  nodes_[node].flags |= kWhiteout;
+  MakeDevice00(node);
   return {};
+}
+
+void LayerTree::MakeDevice00(uint32_t node) {
+  RemoveContent(node);
+  nodes_[node].flags |= kWhiteout | kDevice00;
 }
 
 Status LayerTree::AddLink(const TarEntry& entry, uint32_t parent, std::string_view name) {
@@ -162,6 +166,12 @@ Status LayerTree::AddLink(const TarEntry& entry, uint32_t parent, std::string_vi
   } else {
     place.missing += '/';
     place.missing += components.back();
+  }
+  // overlayfs shares the device among its whiteouts, and so does an archive of its upper folder.
+  if (target != kNone && (nodes_[target].flags & kDevice00) != 0) {
+    warn_("hard link to character device 0/0 taken as a whiteout: " + Quote(entry.path));
+    MakeDevice00(own);
+    return {};
   }
   Node content;
   if (target != kNone && nodes_[target].content != Content::kNothing) {
@@ -204,8 +214,11 @@ Result<bool> LayerTree::AddContent(const TarEntry& entry, uint32_t parent, std::
     RETURN_IF_ERROR(SetInode(node, inode));
     return false;
   }
+  // What this layer had there hides the directory below, though a directory has come since.
+  const bool replaces = nodes_[node].content != Content::kNothing;
   RemoveContent(node);
   RETURN_IF_ERROR(SetInode(node, inode));
+  if (replaces && entry.type == EntryType::kDirectory) nodes_[node].flags |= kWhiteout;
   return entry.type == EntryType::kRegular;
 }
 
@@ -214,7 +227,7 @@ Status LayerTree::SetInode(uint32_t node, const format::InodeRecord& inode) {
   ASSIGN_OR_RETURN(nodes_[node].value, inodes_.Add(inode));
   nodes_[node].content = Content::kInode;
   nodes_[node].type = static_cast<EntryType>(inode.type);
-  nodes_[node].flags &= static_cast<uint8_t>(~kImplicit);
+  nodes_[node].flags &= static_cast<uint8_t>(~(kImplicit | kDevice00));
   return {};
 }
 

@@ -68,6 +68,7 @@ class LayerTree {
   static constexpr uint8_t kWhiteout = 0x1;  // the name is deleted in the layers below
   static constexpr uint8_t kOpaque = 0x2;
   static constexpr uint8_t kImplicit = 0x4;
+  static constexpr uint8_t kDevice00 = 0x8;  // its content is a device 0/0, which links may share
 
   // A name. One without content is there for its whiteout.
   struct Node {
@@ -120,6 +121,7 @@ class LayerTree {
   Result<Place> WalkTo(std::span<const std::string_view> components, bool create, Memo* memo);
   Status AddWhiteout(uint32_t parent, std::string_view name);
   Status AddDevice00(const TarEntry& entry, uint32_t parent, std::string_view name);
+  void MakeDevice00(uint32_t node);
   Status AddLink(const TarEntry& entry, uint32_t parent, std::string_view name);
   Result<uint32_t> AddExternalLink(const std::string& path);
   Result<bool> AddContent(const TarEntry& entry, uint32_t parent, std::string_view name);

@@ -67,6 +67,26 @@ TEST(MergeModelTest, FreshStacksEqualTheNaiveModel) {
   EXPECT_GT(outcome.compared, 100);
 }
 
+TEST(MergeModelTest, AFolderAfterAFileOfItsLayerShowsNothingOfTheOneBelow) {
+  using Type = EntrySpec::Type;
+  const std::vector<LayerSpec> stack = {
+      {{.type = Type::kDirectory, .path = "e", .mode = 0700}, {.path = "e/old"}},
+      {{.path = "e"}, {.type = Type::kDirectory, .path = "e/", .mode = 0711}, {.path = "e/new"}}};
+  NaiveImage image(kCreated);
+  IndexedLayers layers;
+  for (const LayerSpec& layer : stack) {
+    ASSERT_TRUE(image.Apply(layer));
+    ASSERT_TRUE(layers.Add(layer).has_value());
+  }
+  const auto tree = layers.Build(kOptions);
+  ASSERT_TRUE(tree.has_value()) << tree.error().message;
+  EXPECT_EQ(Differences(image, **tree, layers), "");
+  const auto folder = (*tree)->Lookup((*tree)->root(), "e");
+  ASSERT_TRUE(folder.has_value() && folder->has_value());
+  EXPECT_TRUE((*tree)->Lookup((**folder).nid, "new")->has_value());
+  EXPECT_FALSE((*tree)->Lookup((**folder).nid, "old")->has_value());
+}
+
 TEST(MergeModelTest, TheSameLayersGiveTheSameBytes) {
   int compared = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {

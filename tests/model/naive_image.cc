@@ -106,6 +106,11 @@ bool NaiveImage::AddEntry(const EntrySpec& entry, Change* layer) const {
     if (inode == nullptr) return false;
     parent->children[name].inode = inode;
   } else {
+    // A directory in the place of a file of this layer: the file has deleted what is below.
+    const auto before = parent->children.find(name);
+    if (entry.type == Type::kDirectory && before != parent->children.end() &&
+        !before->second.is_directory())
+      parent->whiteouts.push_back(name);
     parent->children[name].inode = MakeInode(entry);
   }
   return true;

@@ -42,7 +42,7 @@ class StackMaker {
   }
 
   // A layer may not use its own file as a parent, nor may a file take the place of its own
-  // directory.
+  // directory; a directory that of its own file it may.
   bool Allowed(const std::string& path, bool directory) const {
     for (size_t slash = path.find('/'); slash != std::string::npos;
          slash = path.find('/', slash + 1)) {
@@ -50,7 +50,7 @@ class StackMaker {
       if (parent != own_.end() && parent->second != Type::kDirectory) return false;
     }
     const auto self = own_.find(path);
-    return self == own_.end() || (self->second == Type::kDirectory) == directory;
+    return self == own_.end() || directory || self->second != Type::kDirectory;
   }
 
   void Claim(const std::string& path, Type type) {

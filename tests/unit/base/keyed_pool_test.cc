@@ -5,6 +5,7 @@
 #include <atomic>
 #include <future>
 #include <stdexcept>
+#include <system_error>
 
 namespace lamina {
 namespace {
@@ -111,6 +112,43 @@ TEST(KeyedPoolTest, KeysWithManyJobsLeaveThreadsToOthers) {
   held.WaitForRunning(14);
   EXPECT_TRUE(Runs(pool, "alive", PoolShare::kRegistry));
   EXPECT_EQ(held.running(), 14);
+}
+
+void NoThread(const std::function<void()>&) {
+  throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+}
+
+TEST(KeyedPoolTest, WithoutAnyThreadJobsRunInTheCaller) {
+  std::atomic<int> done{0};
+  KeyedPool pool({.start_thread = NoThread});
+  pool.Post("k", [&] {
+    ++done;
+    pool.Post("k", [&] { ++done; });  // left to the caller, who runs this one
+  });
+  EXPECT_EQ(done, 2);
+  pool.Stop();
+}
+
+TEST(KeyedPoolTest, WhatFindsNoThreadOfItsOwnWaitsForOneThatLives) {
+  std::promise<void> release;
+  const auto held = release.get_future().share();
+  int started = 0;
+  KeyedPool pool({.start_thread = [&](const std::function<void()>& body) {
+    if (++started > 1) NoThread(body);
+    std::thread(body).detach();
+  }});
+  std::promise<void> running;
+  pool.Post("k", [&] {
+    running.set_value();
+    held.wait();
+  });
+  running.get_future().wait();
+  std::promise<std::thread::id> ran;
+  pool.Post("other", [&] { ran.set_value(std::this_thread::get_id()); });
+  EXPECT_EQ(started, 2);
+  release.set_value();
+  EXPECT_NE(ran.get_future().get(), std::this_thread::get_id());
+  pool.Stop();
 }
 
 TEST(KeyedPoolTest, SurvivesAThrowingJob) {
