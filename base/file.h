@@ -49,6 +49,13 @@ class AtomicFile {
   std::string path_;
 };
 
+// The name under which a file of this final name is written: PATH.tmp.PID.SERIAL, new with every
+// call.
+std::string TemporaryPath(const std::string& path);
+// Removes what a process that was killed has left in the folder: the regular files with names as
+// TemporaryPath() makes them. For who alone uses the folder. Gives how many there were.
+Result<size_t> RemoveTemporaries(const std::string& folder);
+
 Status WriteFileAtomically(const std::string& path, ByteSpan content, int mode = 0600);
 
 // mkdir -p; existing folders are fine. New ones get `mode`.

@@ -55,6 +55,30 @@ TEST_F(FileTest, MapsEmptyAndFullFiles) {
   EXPECT_EQ(AsText(MappedFile::Open(Path("f"))->bytes()), "abc");
 }
 
+TEST_F(FileTest, TemporariesOfAKilledProcessAreRemovedAndNothingElse) {
+  const std::string temporary = TemporaryPath(Path("sha256-00.idx"));
+  ASSERT_TRUE(WriteFileAtomically(temporary, AsBytes("half")));
+  ASSERT_TRUE(WriteFileAtomically(Path("x.data.tmp.1.0"), AsBytes("half")));
+  ASSERT_TRUE(MakeFolders(Path("folder.tmp.1.2")));
+  const std::vector<std::string> kept = {"sha256-00.idx", "a.tmp",    "a.tmp.1",
+                                         "a.tmp.1.x",     ".tmp.1.2", "a.tmp.1.2.map"};
+  for (const std::string& name : kept) ASSERT_TRUE(WriteFileAtomically(Path(name), AsBytes("x")));
+  const auto removed = RemoveTemporaries(folder_.path());
+  ASSERT_TRUE(removed.has_value()) << removed.error().message;
+  EXPECT_EQ(*removed, 2u);
+  EXPECT_FALSE(FileExists(temporary));
+  EXPECT_FALSE(FileExists(Path("x.data.tmp.1.0")));
+  EXPECT_TRUE(FileExists(Path("folder.tmp.1.2")));
+  for (const std::string& name : kept) EXPECT_TRUE(FileExists(Path(name))) << name;
+}
+
+TEST_F(FileTest, WhatAnAtomicFileLeavesBehindIsATemporary) {
+  auto file = AtomicFile::Create(Path("a"));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(*RemoveTemporaries(folder_.path()), 1u);
+  EXPECT_EQ(RemoveTemporaries(Path("missing")).error().code, Code::kNotFound);
+}
+
 TEST_F(FileTest, FoldersAreMadeAndRemoved) {
   ASSERT_TRUE(MakeFolders(Path("a/b/c")));
   ASSERT_TRUE(MakeFolders(Path("a/b/c")));
