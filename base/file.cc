@@ -186,15 +186,18 @@ Status RemoveTree(const std::string& path) {
 bool FileExists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 MappedFile::MappedFile(const uint8_t* data, size_t size, std::string path)
-    : data_(data), size_(size), path_(std::move(path)) {}
+    : data_(data), size_(size), slot_(MappedFault::Register(data, size)), path_(std::move(path)) {}
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
+      slot_(std::exchange(other.slot_, MappedFault::kNone)),
       path_(std::move(other.path_)) {}
 
 MappedFile::~MappedFile() {
-  if (size_ > 0) ::munmap(const_cast<uint8_t*>(data_), size_);
+  if (size_ == 0) return;
+  MappedFault::Unregister(slot_);
+  ::munmap(const_cast<uint8_t*>(data_), size_);
 }
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
