@@ -25,6 +25,22 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+constexpr std::string_view kTemporary = ".tmp.";
+
+bool IsNumber(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// NAME.tmp.PID.SERIAL
+bool IsTemporaryName(std::string_view name) {
+  const size_t at = name.rfind(kTemporary);
+  if (at == std::string_view::npos || at == 0) return false;
+  const std::string_view numbers = name.substr(at + kTemporary.size());
+  const size_t dot = numbers.find('.');
+  return dot != std::string_view::npos && IsNumber(numbers.substr(0, dot)) &&
+         IsNumber(numbers.substr(dot + 1));
+}
+
 }  // namespace
 
 Result<UniqueFd> OpenFile(const std::string& path, int flags, int mode) {
@@ -100,10 +116,32 @@ AtomicFile::~AtomicFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-Result<AtomicFile> AtomicFile::Create(const std::string& path, int mode) {
+std::string TemporaryPath(const std::string& path) {
   static std::atomic<uint64_t> serial{0};
-  std::string temporary =
-      path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(serial.fetch_add(1));
+  return path + std::string(kTemporary) + std::to_string(::getpid()) + "." +
+         std::to_string(serial.fetch_add(1));
+}
+
+Result<size_t> RemoveTemporaries(const std::string& folder) {
+  std::error_code failure;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator at(folder, failure), end; !failure && at != end;
+       at.increment(failure)) {
+    const std::string name = at->path().filename().string();
+    std::error_code gone;
+    if (IsTemporaryName(name) &&
+        at->symlink_status(gone).type() == std::filesystem::file_type::regular)
+      names.push_back(name);
+  }
+  if (failure) return ErrnoError(failure.value(), Named("list", folder));
+  for (const std::string& name : names)
+    if (::unlink((folder + "/" + name).c_str()) != 0 && errno != ENOENT)
+      return ErrnoError(errno, Named("remove", folder + "/" + name));
+  return names.size();
+}
+
+Result<AtomicFile> AtomicFile::Create(const std::string& path, int mode) {
+  std::string temporary = TemporaryPath(path);
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_RDWR | O_CREAT | O_TRUNC, mode));
   return AtomicFile(std::move(fd), std::move(temporary), path);
 }
@@ -148,15 +186,18 @@ Status RemoveTree(const std::string& path) {
 bool FileExists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 MappedFile::MappedFile(const uint8_t* data, size_t size, std::string path)
-    : data_(data), size_(size), path_(std::move(path)) {}
+    : data_(data), size_(size), slot_(MappedFault::Register(data, size)), path_(std::move(path)) {}
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
+      slot_(std::exchange(other.slot_, MappedFault::kNone)),
       path_(std::move(other.path_)) {}
 
 MappedFile::~MappedFile() {
-  if (size_ > 0) ::munmap(const_cast<uint8_t*>(data_), size_);
+  if (size_ == 0) return;
+  MappedFault::Unregister(slot_);
+  ::munmap(const_cast<uint8_t*>(data_), size_);
 }
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/mapped_fault.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -49,6 +50,13 @@ class AtomicFile {
   std::string path_;
 };
 
+// The name under which a file of this final name is written: PATH.tmp.PID.SERIAL, new with every
+// call.
+std::string TemporaryPath(const std::string& path);
+// Removes what a process that was killed has left in the folder: the regular files with names as
+// TemporaryPath() makes them. For who alone uses the folder. Gives how many there were.
+Result<size_t> RemoveTemporaries(const std::string& folder);
+
 Status WriteFileAtomically(const std::string& path, ByteSpan content, int mode = 0600);
 
 // mkdir -p; existing folders are fine. New ones get `mode`.
@@ -58,7 +66,8 @@ Status SyncFolder(const std::string& path);
 Status RemoveTree(const std::string& path);
 bool FileExists(const std::string& path);
 
-// A whole file mapped read-only. Empty files give an empty span.
+// A whole file mapped read-only. Empty files give an empty span. A page that the disk does not
+// give, or that was cut off, reads as zeros and leaves the file damaged.
 class MappedFile {
  public:
   static Result<MappedFile> Open(const std::string& path);
@@ -68,11 +77,14 @@ class MappedFile {
 
   ByteSpan bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Asked after bytes were read and before they are believed; once true, it stays so.
+  bool damaged() const { return MappedFault::Damaged(slot_); }
 
  private:
   MappedFile(const uint8_t* data, size_t size, std::string path);
   const uint8_t* data_;
   size_t size_;
+  MappedFault::Slot slot_;
   std::string path_;
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/errno.h"
 #include "base/file.h"
+#include "base/log.h"
 
 namespace lamina {
 
@@ -46,6 +47,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
                                                  "--store another folder, or end that one",
                                                  store_folder)};
   }
+  for (const std::string& folder : {paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
+    if (const auto removed = RemoveTemporaries(folder); !removed)
+      LogWarning(removed.error().message);
   ASSIGN_OR_RETURN(auto store, Store::Open(paths.Database()));
   std::unique_ptr<Engine> engine(new Engine(paths, std::move(lock), std::move(store), options));
   RETURN_IF_ERROR(engine->catalog_->Load());

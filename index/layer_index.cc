@@ -171,9 +171,15 @@ Result<std::shared_ptr<const LayerIndex>> LayerIndex::Open(const std::string& pa
 
 uint64_t LayerIndex::file_bytes() const { return sections_->header.file_bytes; }
 
+Status LayerIndex::Intact() const {
+  if (!file_ || !file_->damaged()) return {};
+  return Damaged("a page of the file cannot be read");
+}
+
 Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
   if (number >= facts_.entry_count) return OutOfBounds("entry", number);
   const auto record = sections_->At<format::EntryRecord>(format::kEntries, number);
+  RETURN_IF_ERROR(Intact());
   if (record.kind > static_cast<uint8_t>(LayerEntry::Kind::kExternalLink))
     return Damaged("entry " + std::to_string(number) + " has an unknown kind");
   LayerEntry entry;
@@ -201,6 +207,7 @@ Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
 Result<LayerInode> LayerIndex::Inode(uint32_t number) const {
   if (number >= facts_.inode_count) return OutOfBounds("inode", number);
   const auto record = sections_->At<format::InodeRecord>(format::kInodes, number);
+  RETURN_IF_ERROR(Intact());
   if (record.type < static_cast<uint8_t>(EntryType::kRegular) ||
       record.type > static_cast<uint8_t>(EntryType::kSocket) ||
       record.type == static_cast<uint8_t>(EntryType::kHardlink))
@@ -238,12 +245,14 @@ Result<LayerInode> LayerIndex::Inode(uint32_t number) const {
 Result<FileExtent> LayerIndex::Extent(uint32_t number) const {
   if (number >= sections_->Count(format::kExtents)) return OutOfBounds("extent", number);
   const auto record = sections_->At<format::ExtentRecord>(format::kExtents, number);
+  RETURN_IF_ERROR(Intact());
   return FileExtent{record.file_offset, record.flat_offset, record.length};
 }
 
 Result<XattrView> LayerIndex::Xattr(uint32_t number) const {
   if (number >= sections_->Count(format::kXattrs)) return OutOfBounds("xattr", number);
   const auto record = sections_->At<format::XattrRecord>(format::kXattrs, number);
+  RETURN_IF_ERROR(Intact());
   const uint64_t length = uint64_t{record.name_length} + record.value_length;
   ASSIGN_OR_RETURN(const std::string_view both,
                    sections_->Text(format::kStrings, record.offset, length));
@@ -253,6 +262,7 @@ Result<XattrView> LayerIndex::Xattr(uint32_t number) const {
 Result<ChunkRecord> LayerIndex::Chunk(uint64_t number) const {
   if (number >= facts_.chunk_count) return OutOfBounds("chunk", number);
   const auto record = sections_->At<format::ChunkRecordBytes>(format::kChunks, number);
+  RETURN_IF_ERROR(Intact());
   ChunkRecord chunk;
   chunk.flat_offset = record.flat_offset;
   chunk.flat_length = record.flat_length;
@@ -285,6 +295,7 @@ Result<uint64_t> LayerIndex::ChunkAt(uint64_t flat_offset) const {
   while (low < high) {
     const uint64_t middle = low + (high - low) / 2;
     const auto record = sections_->At<format::ChunkRecordBytes>(format::kChunks, middle);
+    RETURN_IF_ERROR(Intact());
     if (record.flat_offset <= flat_offset)
       low = middle + 1;
     else
@@ -300,6 +311,7 @@ Result<uint64_t> LayerIndex::ChunkAt(uint64_t flat_offset) const {
 Result<CheckpointView> LayerIndex::CheckpointAt(uint32_t number) const {
   if (number >= facts_.checkpoint_count) return OutOfBounds("checkpoint", number);
   const auto record = sections_->At<format::CheckpointRecord>(format::kCheckpoints, number);
+  RETURN_IF_ERROR(Intact());
   if (!sections_->Holds(format::kStates, record.state_offset, record.state_length) ||
       record.raw_offset > facts_.raw_size || record.blob_offset > facts_.blob_size)
     return OutOfBounds("the state of checkpoint", number);
@@ -313,6 +325,7 @@ uint64_t LayerIndex::segment_count() const { return sections_->Count(format::kSe
 Result<Segment> LayerIndex::SegmentAt(uint64_t number) const {
   if (number >= segment_count()) return OutOfBounds("segment", number);
   const auto record = sections_->At<format::SegmentRecord>(format::kSegments, number);
+  RETURN_IF_ERROR(Intact());
   if (record.flat_offset > facts_.flat_size ||
       record.length > facts_.flat_size - record.flat_offset ||
       record.raw_offset > facts_.raw_size || record.length > facts_.raw_size - record.raw_offset)

@@ -146,6 +146,9 @@ class LayerIndex {
 
   const LayerFacts& facts() const { return facts_; }
   uint64_t file_bytes() const;
+  // kCorrupt once a page of the file could not be read. Accessors say so themselves; who goes on to
+  // read the views that they give asks again before it believes them.
+  Status Intact() const;
 
   Result<LayerEntry> Entry(uint32_t number) const;
   Result<LayerInode> Inode(uint32_t number) const;

@@ -4,10 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 
-#include "base/errno.h"
 #include "base/file.h"
 
 namespace lamina {
@@ -19,9 +16,8 @@ Result<UniqueFd> OpenNameless(const std::string& folder) {
   Result<UniqueFd> file = OpenFile(folder, O_TMPFILE | O_RDWR);
   if (file.has_value()) return file;
   // Not every file system has O_TMPFILE.
-  std::string path = folder + "/.spool.XXXXXX";
-  UniqueFd fd(::mkostemp(path.data(), O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(errno, "cannot create a temporary file in " + folder);
+  const std::string path = TemporaryPath(folder + "/spool");
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT | O_EXCL));
   ::unlink(path.c_str());
   return fd;
 }

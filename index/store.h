@@ -86,10 +86,12 @@ class Store {
   Result<std::vector<std::string>> Repositories();
 
   // Manifests, indexes and configs as verified bytes, so that known images work offline. kCorrupt
-  // where the bytes are not what the digest names.
+  // where the bytes are not what the digest names. The digest says nothing of the media type, which
+  // is a source's word: where two of them differ the store forgets it for good (an empty one), so
+  // that no source decides how a document of another one is read.
   Status PutDocument(const Digest& digest, const std::string& media_type, const std::string& bytes);
   struct StoredDocument {
-    std::string media_type;
+    std::string media_type;  // empty: not known, the bytes have to tell
     std::string bytes;
   };
   // Checked against the digest on the way out; a rotten row is dropped and reads as absent.

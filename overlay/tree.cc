@@ -128,10 +128,49 @@ struct Tree::Impl {
   Headers headers;
   ErofsView view;
 
+  // Asked after bytes were read and before they are believed.
+  Status Intact() const;
+  Result<InodeView> Inode(Nid nid) const;
+  Result<DirentView> DirentAt(const DirectoryBlock& block, uint32_t index) const;
+  Result<erofs::ChunkIndex> Chunk(const InodeView& inode, uint64_t number) const;
+  // Reads of every page that holds xattrs, whose views leave this class.
+  Status TouchXattrs(const InodeView& inode) const;
   Result<InodeView> Directory(Nid nid) const;
   Result<InodeView> Regular(Nid nid) const;
   Result<DataExtent> ExtentOfChunk(const InodeView& inode, uint64_t number) const;
 };
+
+Status Tree::Impl::Intact() const {
+  if (!file || !file->damaged()) return {};
+  return Damaged(path, "a page of it cannot be read");
+}
+
+Result<InodeView> Tree::Impl::Inode(Nid nid) const {
+  auto inode = view.Inode(nid);
+  RETURN_IF_ERROR(Intact());
+  return inode;
+}
+
+// A name is in the page of its entry.
+Result<DirentView> Tree::Impl::DirentAt(const DirectoryBlock& block, uint32_t index) const {
+  auto entry = block.At(index);
+  RETURN_IF_ERROR(Intact());
+  return entry;
+}
+
+Result<erofs::ChunkIndex> Tree::Impl::Chunk(const InodeView& inode, uint64_t number) const {
+  auto chunk = view.Chunk(inode, number);
+  RETURN_IF_ERROR(Intact());
+  return chunk;
+}
+
+Status Tree::Impl::TouchXattrs(const InodeView& inode) const {
+  const ByteSpan bytes = view.image().subspan(inode.xattr_offset, inode.xattr_bytes);
+  const volatile uint8_t* data = bytes.data();
+  for (size_t at = 0; at < bytes.size(); at += kBlockSize) (void)data[at];
+  if (!bytes.empty()) (void)data[bytes.size() - 1];
+  return Intact();
+}
 
 Tree::Tree() : impl_(std::make_unique<Impl>()) {}
 Tree::~Tree() = default;
@@ -179,7 +218,7 @@ uint64_t Tree::device_bytes(uint32_t device) const {
 }
 
 Result<TreeAttr> Tree::Stat(Nid nid) const {
-  ASSIGN_OR_RETURN(const InodeView inode, impl_->view.Inode(nid));
+  ASSIGN_OR_RETURN(const InodeView inode, impl_->Inode(nid));
   const erofs::Inode& record = inode.record;
   TreeAttr attr;
   ASSIGN_OR_RETURN(attr.type, TypeOfMode(record.mode));
@@ -199,14 +238,14 @@ Result<TreeAttr> Tree::Stat(Nid nid) const {
 }
 
 Result<InodeView> Tree::Impl::Directory(Nid nid) const {
-  ASSIGN_OR_RETURN(InodeView inode, view.Inode(nid));
+  ASSIGN_OR_RETURN(InodeView inode, Inode(nid));
   if (!S_ISDIR(inode.record.mode))
     return Error{Code::kInvalid, fmt::format("tree inode {} is not a directory", nid)};
   return inode;
 }
 
 Result<InodeView> Tree::Impl::Regular(Nid nid) const {
-  ASSIGN_OR_RETURN(InodeView inode, view.Inode(nid));
+  ASSIGN_OR_RETURN(InodeView inode, Inode(nid));
   if (!S_ISREG(inode.record.mode))
     return Error{Code::kInvalid, fmt::format("tree inode {} is not a regular file", nid)};
   if (inode.record.size > 0 && inode.layout != erofs::Layout::kChunked)
@@ -222,7 +261,7 @@ Result<std::optional<TreeDirent>> Tree::Lookup(Nid directory, std::string_view n
   while (high - low > 1) {
     const uint64_t middle = low + (high - low) / 2;
     ASSIGN_OR_RETURN(const DirectoryBlock block, impl_->view.Block(inode, middle));
-    ASSIGN_OR_RETURN(const DirentView first, block.At(0));
+    ASSIGN_OR_RETURN(const DirentView first, impl_->DirentAt(block, 0));
     if (first.name <= name) {
       low = middle;
     } else {
@@ -235,7 +274,7 @@ Result<std::optional<TreeDirent>> Tree::Lookup(Nid directory, std::string_view n
   uint32_t end = block.count();
   while (begin < end) {
     const uint32_t middle = begin + (end - begin) / 2;
-    ASSIGN_OR_RETURN(const DirentView entry, block.At(middle));
+    ASSIGN_OR_RETURN(const DirentView entry, impl_->DirentAt(block, middle));
     const int order = entry.name.compare(name);
     if (order == 0) {
       ASSIGN_OR_RETURN(const TreeDirent dirent, ToDirent(entry));
@@ -257,7 +296,7 @@ Status Tree::ReadDirectory(Nid directory, uint64_t cookie, const Visitor& visit)
   for (uint64_t number = cookie >> kCookieShift; number < blocks; ++number) {
     ASSIGN_OR_RETURN(const DirectoryBlock block, impl_->view.Block(inode, number));
     for (; slot < block.count(); ++slot) {
-      ASSIGN_OR_RETURN(const DirentView entry, block.At(static_cast<uint32_t>(slot)));
+      ASSIGN_OR_RETURN(const DirentView entry, impl_->DirentAt(block, static_cast<uint32_t>(slot)));
       ASSIGN_OR_RETURN(const TreeDirent dirent, ToDirent(entry));
       if (!visit(dirent, (number << kCookieShift) + slot + 1)) return {};
     }
@@ -267,16 +306,18 @@ Status Tree::ReadDirectory(Nid directory, uint64_t cookie, const Visitor& visit)
 }
 
 Result<std::string> Tree::ReadLink(Nid nid) const {
-  ASSIGN_OR_RETURN(const InodeView inode, impl_->view.Inode(nid));
+  ASSIGN_OR_RETURN(const InodeView inode, impl_->Inode(nid));
   if (!S_ISLNK(inode.record.mode))
     return Error{Code::kInvalid, fmt::format("tree inode {} is not a symbolic link", nid)};
   ASSIGN_OR_RETURN(const std::string_view target, impl_->view.Target(inode));
-  return std::string(target);
+  std::string copy(target);
+  RETURN_IF_ERROR(impl_->Intact());
+  return copy;
 }
 
 // The chunk as an extent, cut at the end of the file.
 Result<DataExtent> Tree::Impl::ExtentOfChunk(const InodeView& inode, uint64_t number) const {
-  ASSIGN_OR_RETURN(const erofs::ChunkIndex chunk, view.Chunk(inode, number));
+  ASSIGN_OR_RETURN(const erofs::ChunkIndex chunk, Chunk(inode, number));
   const uint32_t bits = ErofsView::ChunkBits(inode);
   DataExtent extent;
   extent.length = std::min(uint64_t{1} << bits, inode.record.size - (number << bits));
@@ -329,7 +370,7 @@ Result<uint64_t> Tree::Seek(Nid nid, uint64_t offset, bool hole) const {
   const uint32_t bits = ErofsView::ChunkBits(inode);
   // Ends at the latest where the chunk array leaves the file.
   for (uint64_t number = offset >> bits; number <= (size - 1) >> bits; ++number) {
-    ASSIGN_OR_RETURN(const erofs::ChunkIndex chunk, impl_->view.Chunk(inode, number));
+    ASSIGN_OR_RETURN(const erofs::ChunkIndex chunk, impl_->Chunk(inode, number));
     if ((chunk.block == erofs::kNoBlock) == hole) return std::max(offset, number << bits);
   }
   if (hole) return size;
@@ -339,7 +380,8 @@ Result<uint64_t> Tree::Seek(Nid nid, uint64_t offset, bool hole) const {
 Status Tree::ForEachXattr(
     Nid nid,
     const std::function<bool(std::string_view name, std::string_view value)>& visit) const {
-  ASSIGN_OR_RETURN(const InodeView inode, impl_->view.Inode(nid));
+  ASSIGN_OR_RETURN(const InodeView inode, impl_->Inode(nid));
+  RETURN_IF_ERROR(impl_->TouchXattrs(inode));
   std::string name;
   return impl_->view.ForEachXattr(
       inode, [&](std::string_view prefix, std::string_view suffix, std::string_view value) {
@@ -349,7 +391,8 @@ Status Tree::ForEachXattr(
 }
 
 Result<std::optional<std::string_view>> Tree::Xattr(Nid nid, std::string_view name) const {
-  ASSIGN_OR_RETURN(const InodeView inode, impl_->view.Inode(nid));
+  ASSIGN_OR_RETURN(const InodeView inode, impl_->Inode(nid));
+  RETURN_IF_ERROR(impl_->TouchXattrs(inode));
   std::optional<std::string_view> found;
   RETURN_IF_ERROR(impl_->view.ForEachXattr(
       inode, [&](std::string_view prefix, std::string_view suffix, std::string_view value) {

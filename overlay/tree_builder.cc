@@ -29,6 +29,24 @@ size_t LayersUsed(size_t layers, const TreeOptions& options) {
   return options.only_layer ? std::min(layers, *options.only_layer + 1) : layers;
 }
 
+// Merges and writes the file, which is not committed.
+Result<AtomicFile> MakeFile(std::span<const std::shared_ptr<const LayerIndex>> layers,
+                            const TreeOptions& options, const std::string& path, TreeFacts* facts) {
+  BuildWork work(options.step_limit, options.cancel);
+  const LayerStack stack(layers.first(LayersUsed(layers.size(), options)));
+  std::vector<Digest> digests;
+  for (const auto& layer : layers) digests.push_back(layer->facts().blob_digest);
+  ASSIGN_OR_RETURN(MergedTree tree, MergeLayers(stack, options, work));
+  ASSIGN_OR_RETURN(const ImageLayout layout, PlaceInodes(stack, options, work, &tree));
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  ASSIGN_OR_RETURN(facts->file_bytes,
+                   WriteImage(stack, options, work, tree, layout, TreeKey(digests, options),
+                              file.fd(), file.temporary_path()));
+  facts->inode_count = tree.inodes.size();
+  facts->entry_count = tree.names.size() + 1;
+  return file;
+}
+
 }  // namespace
 
 Digest TreeKey(const std::vector<Digest>& layers, const TreeOptions& options) {
@@ -52,19 +70,16 @@ Result<TreeFacts> BuildTree(std::span<const std::shared_ptr<const LayerIndex>> l
   if (options.only_layer && *options.only_layer >= layers.size())
     return Error{Code::kInvalid, fmt::format("there is no layer {}, the image has {}",
                                              *options.only_layer, layers.size())};
-  BuildWork work(options.step_limit, options.cancel);
-  const LayerStack stack(layers.first(LayersUsed(layers.size(), options)));
-  std::vector<Digest> digests;
-  for (const auto& layer : layers) digests.push_back(layer->facts().blob_digest);
-
-  ASSIGN_OR_RETURN(MergedTree tree, MergeLayers(stack, options, work));
-  ASSIGN_OR_RETURN(const ImageLayout layout, PlaceInodes(stack, options, work, &tree));
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  ASSIGN_OR_RETURN(const uint64_t bytes,
-                   WriteImage(stack, options, work, tree, layout, TreeKey(digests, options),
-                              file.fd(), file.temporary_path()));
-  RETURN_IF_ERROR(file.Commit());
-  return TreeFacts{tree.inodes.size(), tree.names.size() + 1, bytes};
+  TreeFacts facts;
+  auto file = MakeFile(layers, options, path, &facts);
+  // First: zeros in the place of a page that cannot be read look like other mistakes, or like none.
+  for (const auto& layer : layers) {
+    const Status intact = layer->Intact();
+    if (!intact) return intact.error().Within(layer->facts().blob_digest.ToString());
+  }
+  if (!file) return std::move(file).error();
+  RETURN_IF_ERROR(file->Commit());
+  return facts;
 }
 
 }  // namespace lamina

@@ -103,6 +103,17 @@ class KillTest(CrashCase):
             whole = [record for record in self.proxy.gets(self.slow) if not record.byte_range]
             self.assertEqual(whole, [], "an indexed layer was streamed again")
 
+    def test_what_a_killed_daemon_was_writing_is_removed(self):
+        self.assert_whole()
+        self.daemon.kill()
+        folders = [f"{self.daemon.store}/{name}" for name in ("index", "tree", "cache")]
+        for folder in folders:
+            with open(f"{folder}/sha256-00.idx.tmp.4711.8", "wb") as file:
+                file.write(b"half")
+        self.daemon.start()
+        self.assertEqual([name for folder in folders for name in os.listdir(folder) if ".tmp." in name], [])
+        self.assert_whole()
+
     def test_a_second_daemon_cannot_take_a_store_in_use(self):
         other = self.lamina(name="other", start=False)
         self.addCleanup(run, "umount", "-l", other.mountpoint, check=False)

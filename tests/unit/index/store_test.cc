@@ -164,15 +164,28 @@ TEST_F(StoreTest, DocumentsComeBackAsTheyWere) {
   Open();
   const std::string bytes("{\"a\":\0\xFF}", 8);
   ASSERT_TRUE(store_->PutDocument(DigestOf(bytes), "application/x", bytes));
-  ASSERT_TRUE(store_->PutDocument(DigestOf(bytes), "application/y", bytes));
+  ASSERT_TRUE(store_->PutDocument(DigestOf(bytes), "application/x", bytes));
   ASSERT_TRUE(store_->PutDocument(DigestOf(""), "application/empty", ""));
   Open();
   const auto found = *store_->GetDocument(DigestOf(bytes));
   ASSERT_TRUE(found);
-  EXPECT_EQ(found->media_type, "application/y");
+  EXPECT_EQ(found->media_type, "application/x");
   EXPECT_EQ(found->bytes, bytes);
   EXPECT_EQ((*store_->GetDocument(DigestOf("")))->bytes, "");
   EXPECT_FALSE(store_->GetDocument(DigestOf("missing"))->has_value());
+}
+
+TEST_F(StoreTest, AMediaTypeOnWhichSourcesDifferIsForgotten) {
+  Open();
+  const Digest digest = DigestOf("{}");
+  // Whoever comes first, and whatever comes later, nobody's word stands against another's.
+  ASSERT_TRUE(store_->PutDocument(digest, "application/hostile", "{}"));
+  ASSERT_TRUE(store_->PutDocument(digest, "application/honest", "{}"));
+  EXPECT_EQ((*store_->GetDocument(digest))->media_type, "");
+  ASSERT_TRUE(store_->PutDocument(digest, "application/hostile", "{}"));
+  Open();
+  EXPECT_EQ((*store_->GetDocument(digest))->media_type, "");
+  EXPECT_EQ((*store_->GetDocument(digest))->bytes, "{}");
 }
 
 TEST_F(StoreTest, DocumentThatIsNotItsDigestIsRefused) {

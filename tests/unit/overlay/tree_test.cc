@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <random>
 
 #include "base/file.h"
@@ -157,6 +158,40 @@ TEST_F(TreeTest, DamagedFileIsCorruptWhenOpenedFromDisk) {
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] + 1);
   ASSERT_TRUE(WriteFileAtomically(Path(), AsBytes(bytes)).has_value());
   EXPECT_EQ(Tree::Open(Path()).error().code, Code::kCorrupt);
+}
+
+TEST_F(TreeTest, ATreeThatIsCutWhileItIsOpenIsCorruptAndHurtsNobody) {
+  const auto tree = Open();
+  const Nid many = (*tree->Lookup(tree->root(), "many"))->nid;
+  const Nid file = (*tree->Lookup(tree->root(), "a"))->nid;
+  const Nid link = (*tree->Lookup(tree->root(), "l"))->nid;
+  std::filesystem::resize_file(Path(), 0);
+  EXPECT_EQ(tree->Lookup(many, "name500").error().code, Code::kCorrupt);
+  EXPECT_EQ(tree->Lookup(many, "missing").error().code, Code::kCorrupt);
+  EXPECT_EQ(tree->Stat(file).error().code, Code::kCorrupt);
+  EXPECT_EQ(tree->Map(file, 0).error().code, Code::kCorrupt);
+  EXPECT_EQ(tree->Xattr(file, "user.x").error().code, Code::kCorrupt);
+  EXPECT_EQ(tree->ReadLink(link).error().code, Code::kCorrupt);
+  bool visited = false;
+  const Status listed = tree->ReadDirectory(many, 0, [&](const TreeDirent&, uint64_t) {
+    visited = true;
+    return true;
+  });
+  EXPECT_EQ(listed.error().code, Code::kCorrupt);
+  EXPECT_FALSE(visited);
+  EXPECT_NE(tree->Stat(file).error().message.find(Path()), std::string::npos);
+}
+
+TEST_F(TreeTest, ATreeIsNotBuiltOfAnIndexThatIsCutWhileItIsOpen) {
+  ASSERT_TRUE(RemoveTree(Path()));
+  std::filesystem::resize_file(folder_->path() + "/layer", 4096);
+  const auto facts = BuildTree(layers_, {.only_layer = {}}, Path());
+  ASSERT_FALSE(facts.has_value());
+  EXPECT_EQ(facts.error().code, Code::kCorrupt);
+  EXPECT_NE(facts.error().message.find("cannot be read"), std::string::npos)
+      << facts.error().message;
+  EXPECT_FALSE(FileExists(Path()));
+  EXPECT_EQ(layers_[0]->Entry(0).error().code, Code::kCorrupt);
 }
 
 TEST_F(TreeTest, EveryTruncationIsCorrupt) {
