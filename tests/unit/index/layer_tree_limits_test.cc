@@ -167,7 +167,8 @@ TEST_F(LayerTreeLimitsTest, AMemoOfAPathEndsWithWhatItPassed) {
   ASSERT_TRUE(file.has_value());
   IndexedLayer layer{{}, std::make_shared<MemorySink>(), nullptr};
   layer.index = std::move(LayerIndex::Open(file->temporary_path(), digest)).value();
-  EXPECT_THAT(TreeOf(layer), ::testing::ElementsAre("d a", "f a/x=", "= h a/x", "d(replaces) l", "f l/y="));
+  EXPECT_THAT(TreeOf(layer),
+              ::testing::ElementsAre("d a", "f a/x=", "= h a/x", "d(replaces) l", "f l/y="));
 }
 
 TEST_F(LayerTreeLimitsTest, APathOfALinkIsLimitedOnceItsSymlinksAreFollowed) {
