@@ -67,25 +67,38 @@ void KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShar
 }
 
 void KeyedPool::StartThread() {
-  const auto body = [this] { RunJobs(/*waits=*/true); };
+  JoinEnded();
+  std::unique_lock<std::mutex> lock(mutex_);
+  const Threads::iterator self = working_.emplace(working_.end());
   try {
-    if (options_.start_thread)
-      options_.start_thread(body);
-    else
-      std::thread(body).detach();
+    *self = options_.start_thread([this, self] { Work(self); });
     return;
   } catch (const std::exception& failure) {
     LogWarning(std::string("cannot start a thread: ") + failure.what());
   }
+  working_.erase(self);
+  if (threads_ > 1) {  // one of them takes the job, or this one's turn comes when it fails too
+    --threads_;
+    changed_.notify_all();
+    return;
+  }
+  RunJobs(lock, /*waits=*/false);
+}
+
+void KeyedPool::Work(Threads::iterator self) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  RunJobs(lock, /*waits=*/true);
+  ended_.splice(ended_.end(), working_, self);
+}
+
+void KeyedPool::JoinEnded() {
+  Threads ended;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (threads_ > 1) {  // one of them takes the job, or this one's turn comes when it fails too
-      --threads_;
-      changed_.notify_all();
-      return;
-    }
+    ended.swap(ended_);
   }
-  RunJobs(/*waits=*/false);
+  // What libraries keep for a thread goes when it ends, which is before they themselves go.
+  for (std::thread& thread : ended) thread.join();
 }
 
 bool KeyedPool::WaitForReady(std::unique_lock<std::mutex>& lock) {
@@ -114,8 +127,7 @@ void KeyedPool::TakeJob(std::string* key, std::function<void()>* job) {
   if (lane.share == PoolShare::kStranger) ++running_strangers_;
 }
 
-void KeyedPool::RunJobs(bool waits) {
-  std::unique_lock<std::mutex> lock(mutex_);
+void KeyedPool::RunJobs(std::unique_lock<std::mutex>& lock, bool waits) {
   std::string key;
   std::function<void()> job;
   while (waits ? WaitForReady(lock) : HasReady()) {
@@ -140,10 +152,13 @@ void KeyedPool::RunJobs(bool waits) {
 }
 
 void KeyedPool::Stop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  stopping_ = true;
-  changed_.notify_all();
-  while (threads_ > 0) changed_.wait(lock);
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+    while (threads_ > 0) changed_.wait(lock);
+  }
+  JoinEnded();
 }
 
 }  // namespace lamina

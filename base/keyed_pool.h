@@ -13,10 +13,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace lamina {
@@ -35,8 +37,10 @@ class KeyedPool {
     size_t per_key = 16;
     size_t for_local = 96;      // of max_threads, for nothing but local jobs
     size_t for_strangers = 64;  // at most
-    // Starts a thread that runs `body`, or throws; for tests. Absent: a std::thread.
-    std::function<void(std::function<void()> body)> start_thread = {};
+    // Starts a thread that runs `body`, or throws; tests give another.
+    std::function<std::thread(std::function<void()> body)> start_thread = [](auto body) {
+      return std::thread(std::move(body));
+    };
   };
 
   explicit KeyedPool(Options options);
@@ -63,9 +67,14 @@ class KeyedPool {
   // Where in ready_ the first job stands that may start now; its size where there is none.
   size_t NextReady() const;
   bool HasReady() const { return NextReady() < ready_.size(); }
+  using Threads = std::list<std::thread>;
   void StartThread();
-  // Takes jobs until there are none; `waits`: for a while longer.
-  void RunJobs(bool waits);
+  // What the thread at `self` does.
+  void Work(Threads::iterator self);
+  // Takes jobs until there are none; `waits`: for a while longer. Then there is a thread less.
+  void RunJobs(std::unique_lock<std::mutex>& lock, bool waits);
+  // Waits for threads that have no more to do but end.
+  void JoinEnded();
   bool WaitForReady(std::unique_lock<std::mutex>& lock);
   // The next one, which there is.
   void TakeJob(std::string* key, std::function<void()>* job);
@@ -80,6 +89,8 @@ class KeyedPool {
   size_t running_strangers_ = 0;
   size_t idle_ = 0;
   size_t threads_ = 0;  // with those being started, and callers of Post() that run jobs
+  Threads working_;
+  Threads ended_;  // joined by whoever starts the next one, or stops the pool
   bool stopping_ = false;
 };
 

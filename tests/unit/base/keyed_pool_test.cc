@@ -114,7 +114,7 @@ TEST(KeyedPoolTest, KeysWithManyJobsLeaveThreadsToOthers) {
   EXPECT_EQ(held.running(), 14);
 }
 
-void NoThread(const std::function<void()>&) {
+std::thread NoThread(const std::function<void()>&) {
   throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
 }
 
@@ -134,8 +134,7 @@ TEST(KeyedPoolTest, WhatFindsNoThreadOfItsOwnWaitsForOneThatLives) {
   const auto held = release.get_future().share();
   int started = 0;
   KeyedPool pool({.start_thread = [&](const std::function<void()>& body) {
-    if (++started > 1) NoThread(body);
-    std::thread(body).detach();
+    return ++started > 1 ? NoThread(body) : std::thread(body);
   }});
   std::promise<void> running;
   pool.Post("k", [&] {
