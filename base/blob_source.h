@@ -37,6 +37,11 @@ class BlobSource {
   // Where the bytes come from, for messages: "https://registry.example/v2/…" or "oci:/path". No
   // secrets.
   virtual std::string origin() const = 0;
+
+  // True where the digest by which the blob was asked for is a name that its source has given it,
+  // since nobody knows the digest of its bytes beforehand. Its content is then verified by its diff
+  // id, and by the digests of its chunks once it is indexed.
+  virtual bool digest_is_name() const { return false; }
 };
 
 }  // namespace lamina

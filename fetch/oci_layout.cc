@@ -1,9 +1,6 @@
 #include "fetch/oci_layout.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -12,9 +9,8 @@
 #include <thread>
 
 #include "base/errno.h"
-#include "base/file.h"
 #include "base/text.h"
-#include "fetch/file_blob.h"
+#include "fetch/folder_files.h"
 #include "fetch/json.h"
 
 namespace lamina {
@@ -23,45 +19,11 @@ namespace {
 constexpr std::string_view kRefName = "org.opencontainers.image.ref.name";
 constexpr std::string_view kImageName = "io.containerd.image.name";
 constexpr uint64_t kMaxLayoutFileBytes = 4096;
-constexpr size_t kMaxListed = 20;  // tags in a message
 
 // skopeo writes index.json in place, so that a reader may meet half of it. Reading again for a
 // moment is enough; a file that is still broken then is broken.
 constexpr int kReadAttempts = 25;
 constexpr std::chrono::milliseconds kReadPause(20);
-
-// A file written again within this time of its last change may look the same to stat(2), whose
-// times move in steps of the kernel's clock tick, so a younger snapshot is not trusted the next
-// time.
-constexpr int64_t kSettledNs = 100'000'000;
-
-int64_t Nanoseconds(const timespec& time) {
-  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
-// What stat(2) says of a file that is not being changed.
-struct FileIdentity {
-  dev_t device = 0;
-  ino_t inode = 0;
-  off_t size = 0;
-  int64_t modified_ns = 0;
-  int64_t changed_ns = 0;
-  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
-};
-
-Result<FileIdentity> Identify(const std::string& path) {
-  struct stat st {};
-  if (::lstat(path.c_str(), &st) != 0) return ErrnoError(errno, "cannot stat " + path);
-  return FileIdentity{st.st_dev, st.st_ino, st.st_size, Nanoseconds(st.st_mtim),
-                      Nanoseconds(st.st_ctim)};
-}
-
-bool IsSettled(const FileIdentity& identity) {
-  timespec now{};
-  // The clock that file times are taken from.
-  (void)::clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  return Nanoseconds(now) - identity.changed_ns > kSettledNs;
-}
 
 Result<std::string> Absolute(const std::string& path) {
   std::error_code failure;
@@ -71,20 +33,12 @@ Result<std::string> Absolute(const std::string& path) {
   return out;
 }
 
-Status CheckLayoutFile(const std::string& folder) {
-  const std::string path = folder + "/oci-layout";
-  auto content = ReadRegularFile(path, kMaxLayoutFileBytes);
-  if (!content && content.error().code == Code::kNotFound)
-    return Error{Code::kNotFound, folder + " is not an OCI layout: it has no file oci-layout"};
-  if (!content) return std::move(content).error();
-  ASSIGN_OR_RETURN(const nlohmann::json json,
-                   ParseJson(*content, DocumentLimits().json_depth, path));
-  ASSIGN_OR_RETURN(const JsonObject object, JsonObject::Of(json, {"imageLayoutVersion"}, path));
-  ASSIGN_OR_RETURN(const std::string version, object.String("imageLayoutVersion"));
-  if (version.starts_with("1.")) return {};
-  return Error{Code::kUnsupported,
-               path + ": the layout has version " + Quote(version) + "; lamina reads 1.x"};
+std::string BlobName(const Digest& digest) {
+  const char* algorithm = digest.algorithm() == Digest::Algorithm::kSha256 ? "sha256" : "sha512";
+  return std::string("blobs/") + algorithm + "/" + digest.hex();
 }
+
+const std::string kIndexName = "index.json";
 
 std::string Annotation(const Descriptor& descriptor, std::string_view key) {
   const auto found = descriptor.annotations.find(std::string(key));
@@ -102,37 +56,21 @@ std::optional<Reference> FullName(const OciLayout::Entry& entry) {
 
 using EntryList = std::vector<OciLayout::Entry>;
 
-Error Ambiguous(const std::string& layout, std::string_view tag, const Descriptor& one,
-                const Descriptor& other) {
-  return Error{Code::kInvalid, "oci:" + layout + ": " + Quote(tag) + " stands for both " +
-                                   one.digest.ToString() + " and " + other.digest.ToString()};
-}
-
 // Do two entries of one ref name leave open which is meant?
 bool AreConfused(const OciLayout::Entry& one, const OciLayout::Entry& other) {
   if (one.descriptor.digest == other.descriptor.digest) return false;
   return one.image_name.empty() || other.image_name.empty() || one.image_name == other.image_name;
 }
 
-Error NoSuchTag(const std::string& layout, std::string_view tag,
-                const std::vector<std::string>& tags) {
-  std::string known;
-  for (size_t i = 0; i < std::min(tags.size(), kMaxListed); ++i)
-    known += (i == 0 ? "" : ", ") + EscapeControl(tags[i]);
-  if (tags.size() > kMaxListed) known += ", …";
-  return Error{Code::kNotFound, "oci:" + layout + " has no tag " + Quote(tag) +
-                                    (tags.empty() ? "" : "; it has " + known)};
-}
-
 // The one digest among the entries that `matches`; null where there is none.
 template <typename Matches>
-Result<const OciLayout::Entry*> FindOne(const EntryList& entries, const std::string& layout,
+Result<const OciLayout::Entry*> FindOne(const EntryList& entries, const std::string& source,
                                         std::string_view tag, const Matches& matches) {
   const OciLayout::Entry* found = nullptr;
   for (const auto& entry : entries) {
     if (!matches(entry)) continue;
     if (found != nullptr && found->descriptor.digest != entry.descriptor.digest)
-      return Ambiguous(layout, tag, found->descriptor, entry.descriptor);
+      return AmbiguousName(source, tag, found->descriptor.digest, entry.descriptor.digest);
     if (found == nullptr) found = &entry;
   }
   return found;
@@ -148,6 +86,7 @@ struct OciLayout::Snapshot {
   FileIdentity identity;
   bool settled = false;  // may be trusted for as long as the identity stays
   EntryList entries;
+  std::shared_ptr<const LocalImages> images;
 };
 
 // One repository of a layout that holds several.
@@ -163,10 +102,10 @@ class OciLayoutPart final : public RepositorySource {
       return full && full->repository == name_ && full->tag_or_latest() == tag;
     };
     ASSIGN_OR_RETURN(const OciLayout::Entry* entry,
-                     FindOne(EntriesOf(*snapshot), layout_->path(), tag, matches));
+                     FindOne(EntriesOf(*snapshot), layout_->origin(), tag, matches));
     if (entry != nullptr) return layout_->FetchEntry(*entry);
     ASSIGN_OR_RETURN(const auto tags, ListTags(deadline));
-    return NoSuchTag(layout_->path() + " (" + name_.ToString() + ")", tag, tags);
+    return NoSuchTag(layout_->origin() + " (" + name_.ToString() + ")", tag, tags);
   }
   Result<std::vector<std::string>> ListTags(const Deadline& /*deadline*/) override {
     ASSIGN_OR_RETURN(const OciLayout::SnapshotPtr snapshot, layout_->Current());
@@ -199,45 +138,73 @@ class OciLayoutPart final : public RepositorySource {
   const RepositoryName name_;
 };
 
-std::string TagOfRefName(std::string_view ref_name) {
-  if (IsValidTag(ref_name)) return std::string(ref_name);
-  const auto reference = Reference::Parse(ref_name);
-  return reference ? reference->tag_or_latest() : "";
-}
-
-OciLayout::OciLayout(std::string path) : path_(std::move(path)) {}
+OciLayout::OciLayout(std::shared_ptr<SourceFiles> files) : files_(std::move(files)) {}
 OciLayout::~OciLayout() = default;
 
 Result<std::shared_ptr<OciLayout>> OciLayout::Open(const std::string& path) {
   ASSIGN_OR_RETURN(std::string absolute, Absolute(path));
-  RETURN_IF_ERROR(CheckLayoutFile(absolute));
   std::shared_ptr<OciLayout> layout = At(std::move(absolute));
-  RETURN_IF_ERROR(layout->Current());
+  RETURN_IF_ERROR(layout->Check());
   return layout;
 }
 
 std::shared_ptr<OciLayout> OciLayout::At(std::string path) {
-  return std::shared_ptr<OciLayout>(new OciLayout(std::move(path)));
+  std::string origin = "oci:" + path;
+  return Over(std::make_shared<FolderFiles>(std::move(path), std::move(origin)));
+}
+
+std::shared_ptr<OciLayout> OciLayout::Over(std::shared_ptr<SourceFiles> files) {
+  return std::shared_ptr<OciLayout>(new OciLayout(std::move(files)));
+}
+
+Status OciLayout::CheckLayoutFile() {
+  const std::string path = files_->NameOf("oci-layout");
+  auto content = files_->Read("oci-layout", kMaxLayoutFileBytes);
+  if (!content && content.error().code == Code::kNotFound)
+    return Error{Code::kNotFound, origin() + " is not an OCI layout: it has no file oci-layout"};
+  if (!content) return std::move(content).error();
+  ASSIGN_OR_RETURN(const nlohmann::json json,
+                   ParseJson(*content, DocumentLimits().json_depth, path));
+  ASSIGN_OR_RETURN(const JsonObject object, JsonObject::Of(json, {"imageLayoutVersion"}, path));
+  ASSIGN_OR_RETURN(const std::string version, object.String("imageLayoutVersion"));
+  if (version.starts_with("1.")) return {};
+  return Error{Code::kUnsupported,
+               path + ": the layout has version " + Quote(version) + "; lamina reads 1.x"};
+}
+
+Status OciLayout::Check() {
+  files_->Refresh();
+  RETURN_IF_ERROR(CheckLayoutFile());
+  RETURN_IF_ERROR(Current());
+  return {};
 }
 
 Result<OciLayout::SnapshotPtr> OciLayout::ReadIndex() const {
-  const std::string path = IndexPath();
+  const std::string path = files_->NameOf(kIndexName);
   auto snapshot = std::make_shared<Snapshot>();
-  ASSIGN_OR_RETURN(snapshot->identity, Identify(path));
+  ASSIGN_OR_RETURN(snapshot->identity, files_->Identify(kIndexName));
   // Judged before the reading: a change after this moment gives another identity.
   snapshot->settled = IsSettled(snapshot->identity);
-  const DocumentLimits limits;
-  ASSIGN_OR_RETURN(const std::string bytes, ReadRegularFile(path, limits.manifest_bytes));
+  files_->Refresh();
+  const DocumentLimits limits{.manifest_bytes = kMostListBytes,
+                              .index_manifests = kMostLocalImages};
+  ASSIGN_OR_RETURN(const std::string bytes, files_->Read(kIndexName, limits.manifest_bytes));
   ASSIGN_OR_RETURN(ManifestDocument document, ParseManifestDocument(bytes, "", path, limits));
   auto* index = std::get_if<ImageIndex>(&document);
   if (index == nullptr)
     return Error{Code::kInvalid, path + ": it is an image manifest and not an index"};
+  auto images = std::make_shared<LocalImages>();
   for (Descriptor& descriptor : index->manifests) {
     std::string ref_name = Annotation(descriptor, kRefName);
     std::string image_name = Annotation(descriptor, kImageName);
+    // The one that says more.
+    const std::string& name = image_name.empty() ? ref_name : image_name;
+    images->push_back({.names = {}, .descriptor = descriptor});
+    if (!name.empty()) images->back().names.push_back(name);
     snapshot->entries.push_back(
         {std::move(ref_name), std::move(descriptor), std::move(image_name)});
   }
+  snapshot->images = std::move(images);
   return SnapshotPtr(std::move(snapshot));
 }
 
@@ -248,22 +215,27 @@ Result<OciLayout::SnapshotPtr> OciLayout::Current() {
     known = snapshot_;
   }
   if (known != nullptr && known->settled) {
-    ASSIGN_OR_RETURN(const FileIdentity now, Identify(IndexPath()));
+    ASSIGN_OR_RETURN(const FileIdentity now, files_->Identify(kIndexName));
     if (now == known->identity) return known;
   }
   auto fresh = ReadIndex();
-  for (int attempt = 1; !fresh && attempt < kReadAttempts; ++attempt) {
+  for (int attempt = 1; !fresh && files_->MayBeTorn() && attempt < kReadAttempts; ++attempt) {
     const Code code = fresh.error().code;
     const bool torn = code == Code::kInvalid || code == Code::kIo;
-    const auto identity = Identify(IndexPath());
+    const auto identity = files_->Identify(kIndexName);
     if (!torn || !identity || IsSettled(*identity)) break;
     std::this_thread::sleep_for(kReadPause);
     fresh = ReadIndex();
   }
-  if (!fresh) return std::move(fresh).error().Within("oci:" + path_);
+  if (!fresh) return std::move(fresh).error().Within(origin());
   const MutexLock lock(mutex_);
   snapshot_ = *fresh;
   return *std::move(fresh);
+}
+
+Result<std::shared_ptr<const LocalImages>> OciLayout::Images() {
+  ASSIGN_OR_RETURN(const SnapshotPtr snapshot, Current());
+  return snapshot->images;
 }
 
 Result<std::vector<OciLayout::Entry>> OciLayout::Entries() {
@@ -274,7 +246,8 @@ Result<std::vector<OciLayout::Entry>> OciLayout::Entries() {
     const auto [begin, end] = seen.equal_range(entry.ref_name);
     for (auto other = begin; other != end; ++other)
       if (AreConfused(entry, *other->second))
-        return Ambiguous(path_, entry.ref_name, other->second->descriptor, entry.descriptor);
+        return AmbiguousName(origin(), entry.ref_name, other->second->descriptor.digest,
+                             entry.descriptor.digest);
     seen.emplace(entry.ref_name, &entry);
   }
   return snapshot->entries;
@@ -287,38 +260,34 @@ std::shared_ptr<RepositorySource> OciLayout::Repository(const RepositoryName& na
 Result<Document> OciLayout::FetchTag(const std::string& tag, const Deadline& deadline) {
   ASSIGN_OR_RETURN(const SnapshotPtr snapshot, Current());
   ASSIGN_OR_RETURN(const Entry* entry,
-                   FindOne(snapshot->entries, path_, tag, [&](const Entry& candidate) {
+                   FindOne(snapshot->entries, origin(), tag, [&](const Entry& candidate) {
                      return !tag.empty() && candidate.ref_name == tag;
                    }));
   if (entry == nullptr) {
-    ASSIGN_OR_RETURN(entry, FindOne(snapshot->entries, path_, tag, [&](const Entry& candidate) {
+    ASSIGN_OR_RETURN(entry, FindOne(snapshot->entries, origin(), tag, [&](const Entry& candidate) {
                        return !tag.empty() && TagOfRefName(candidate.ref_name) == tag;
                      }));
   }
   if (entry != nullptr) return FetchEntry(*entry);
   ASSIGN_OR_RETURN(const auto tags, ListTags(deadline));
-  return NoSuchTag(path_, tag, tags);
-}
-
-std::string OciLayout::BlobPath(const Digest& digest) const {
-  const char* algorithm = digest.algorithm() == Digest::Algorithm::kSha256 ? "sha256" : "sha512";
-  return path_ + "/blobs/" + algorithm + "/" + digest.hex();
+  return NoSuchTag(origin(), tag, tags);
 }
 
 Error OciLayout::BlobError(const Digest& digest, Error error) const {
   if (error.code != Code::kNotFound) return error;
-  if (!FileExists(IndexPath()))
-    return Error{Code::kUnavailable, origin() + " is away: there is no " + IndexPath()};
+  if (!files_->Has(kIndexName))
+    return Error{Code::kUnavailable,
+                 origin() + " is away: there is no " + files_->NameOf(kIndexName)};
   return Error{Code::kNotFound, origin() + " lacks the blob " + digest.ToString() +
-                                    " (there is no file " + BlobPath(digest) + ")"};
+                                    " (there is no file " + files_->NameOf(BlobName(digest)) + ")"};
 }
 
 Result<std::string> OciLayout::ReadBlob(const Digest& digest, std::optional<uint64_t> size,
                                         uint64_t limit) const {
-  const std::string path = BlobPath(digest);
-  auto bytes = ReadRegularFile(path, limit);
+  const std::string name = BlobName(digest);
+  auto bytes = files_->Read(name, limit);
   if (!bytes) return BlobError(digest, std::move(bytes).error());
-  RETURN_IF_ERROR(CheckDocument(*bytes, digest, size, path));
+  RETURN_IF_ERROR(CheckDocument(*bytes, digest, size, files_->NameOf(name)));
   return bytes;
 }
 
@@ -343,16 +312,17 @@ Result<Document> OciLayout::FetchManifest(const Digest& digest, const Deadline& 
 Result<std::string> OciLayout::FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                               const Deadline& /*deadline*/) {
   if (descriptor.size > limit)
-    return Error{Code::kLimit,
-                 BlobPath(descriptor.digest) + " has " + std::to_string(descriptor.size) +
-                     " bytes by its descriptor, more than the limit of " + std::to_string(limit)};
+    return Error{Code::kLimit, files_->NameOf(BlobName(descriptor.digest)) + " has " +
+                                   std::to_string(descriptor.size) +
+                                   " bytes by its descriptor, more than the limit of " +
+                                   std::to_string(limit)};
   return ReadBlob(descriptor.digest, descriptor.size, limit);
 }
 
-bool OciLayout::MayHold(const Digest& digest) { return FileExists(BlobPath(digest)); }
+bool OciLayout::MayHold(const Digest& digest) { return files_->Has(BlobName(digest)); }
 
 Result<std::shared_ptr<BlobSource>> OciLayout::OpenBlob(const Descriptor& descriptor) {
-  auto blob = FileBlob::Open(BlobPath(descriptor.digest), descriptor.size, origin());
+  auto blob = files_->Open(BlobName(descriptor.digest), descriptor.size);
   if (!blob) return BlobError(descriptor.digest, std::move(blob).error());
   return blob;
 }

@@ -1,9 +1,9 @@
 #pragma once
 
-// OciLayout: a folder in the OCI image-layout form (image-spec, image-layout.md). Read-only. The
-// index.json is read again whenever its change time moves, so a layout may be written while it is
-// mounted. Any thread. Every file is opened as a regular one and no symbolic link in its place is
-// followed; what is read as a document is checked against its digest first.
+// OciLayout: files in the OCI image-layout form (image-spec, image-layout.md), in a folder or in an
+// archive (`oci-archive`). Read-only. The index.json is read again whenever its change time moves,
+// so a layout may be written while it is mounted. Any thread. What is read as a document is checked
+// against its digest first.
 
 #include <memory>
 #include <string>
@@ -11,12 +11,13 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "fetch/local_source.h"
 #include "fetch/reference.h"
-#include "fetch/repository_source.h"
+#include "fetch/source_files.h"
 
 namespace lamina {
 
-class OciLayout : public RepositorySource, public std::enable_shared_from_this<OciLayout> {
+class OciLayout : public LocalSource, public std::enable_shared_from_this<OciLayout> {
  public:
   struct Entry {
     std::string ref_name;   // annotation org.opencontainers.image.ref.name as written; may be empty
@@ -29,13 +30,18 @@ class OciLayout : public RepositorySource, public std::enable_shared_from_this<O
   // The layout at this absolute path, which may be away now and come back: nothing is checked until
   // it is used.
   static std::shared_ptr<OciLayout> At(std::string path);
+  // The same over any files, those of an archive for one.
+  static std::shared_ptr<OciLayout> Over(std::shared_ptr<SourceFiles> files);
   ~OciLayout() override;
+
+  // Is it a layout of a version that lamina reads, with an index.json?
+  Status Check();
+  Result<std::shared_ptr<const LocalImages>> Images() override;
 
   // All entries of index.json, in order. A ref name that stands twice with different digests is an
   // error that lists both, unless the image names tell them apart (`docker save` of several
   // images).
   Result<std::vector<Entry>> Entries();
-  const std::string& path() const { return path_; }
 
   // The part of this layout that carries `name`: entries whose image_name or ref_name is a full
   // reference to that repository. It reads through this object, and sees changes as this does. Tags
@@ -52,17 +58,15 @@ class OciLayout : public RepositorySource, public std::enable_shared_from_this<O
   bool MayHold(const Digest& digest) override;
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override;
   Result<std::vector<std::string>> ListTags(const Deadline& deadline) override;
-  std::string origin() const override { return "oci:" + path_; }
-  std::string pool_key() const override { return "local"; }
+  std::string origin() const override { return files_->origin(); }
 
  private:
   friend class OciLayoutPart;
   struct Snapshot;
   using SnapshotPtr = std::shared_ptr<const Snapshot>;
 
-  explicit OciLayout(std::string path);
-  std::string BlobPath(const Digest& digest) const;
-  std::string IndexPath() const { return path_ + "/index.json"; }
+  explicit OciLayout(std::shared_ptr<SourceFiles> files);
+  Status CheckLayoutFile();
   // index.json as it is now; reads it only if it has changed.
   Result<SnapshotPtr> Current() EXCLUDES(mutex_);
   Result<SnapshotPtr> ReadIndex() const;
@@ -74,13 +78,9 @@ class OciLayout : public RepositorySource, public std::enable_shared_from_this<O
   // is.
   Error BlobError(const Digest& digest, Error error) const;
 
-  const std::string path_;
+  const std::shared_ptr<SourceFiles> files_;
   Mutex mutex_;  // leaf; not held while reading
   SnapshotPtr snapshot_ GUARDED_BY(mutex_);
 };
-
-// The tag that a ref name stands for: itself where it is one, that of a full reference ("latest"
-// where it has none), and empty where it is neither.
-std::string TagOfRefName(std::string_view ref_name);
 
 }  // namespace lamina

@@ -168,6 +168,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource
 
   IndexRequest pass{.blob_digest = request.descriptor.digest,
                     .blob_size = request.descriptor.size,
+                    .digest_is_name = blob->digest_is_name(),
                     .diff_id = request.diff_id,
                     .name = request.name,
                     .output_path = paths_.Index(request.descriptor.digest),

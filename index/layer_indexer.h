@@ -37,6 +37,9 @@ class FlatSink {
 struct IndexRequest {
   Digest blob_digest;
   uint64_t blob_size = 0;
+  // `blob_digest` is the name of the layer and not the digest of its bytes, which nobody knows
+  // beforehand: what verifies it is the diff id, where there is one.
+  bool digest_is_name = false;
   std::optional<Digest> diff_id = {};  // of the image config; checked where given
   std::string name;                    // of the layer in messages: "layer 2 (sha256:1f2e…)"
   std::string output_path;             // of the index file, written atomically

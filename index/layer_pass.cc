@@ -51,7 +51,7 @@ Result<AtomicFile> LayerPass::Run() {
   const Digest digest = blob_hasher_.Finish();
   RETURN_IF_ERROR(CheckBlob(digest));
   RETURN_IF_ERROR(CheckDecoded(digest));
-  return Write(digest);
+  return Write(request_.blob_digest);
 }
 
 Status LayerPass::TakeCompressed(ByteSpan bytes) {
@@ -105,7 +105,7 @@ Status LayerPass::StartDecoder() {
                                                   .owner = OwnerOf(blob_.origin()),
                                                   .deadline = {},
                                                   .cancel = request_.cancel});
-  // An uncompressed blob's digest is its diff id.
+  // An uncompressed blob's digest is its diff id; blob_hasher_ computes it whatever its name.
   hashes_raw_ = compression_ != Compression::kNone ||
                 request_.blob_digest.algorithm() != DiffAlgorithm(request_);
   StartReaders();
@@ -192,7 +192,8 @@ Status LayerPass::ParseBuffer(RawBuffer& buffer) {
 }
 
 Status LayerPass::CheckBlob(const Digest& digest) const {
-  if (blob_bytes_ == request_.blob_size && digest == request_.blob_digest) return {};
+  const bool right_digest = request_.digest_is_name || digest == request_.blob_digest;
+  if (blob_bytes_ == request_.blob_size && right_digest) return {};
   return Error{Code::kCorrupt,
                "the blob is not the one of the manifest: " + SizeAndDigest(blob_bytes_, digest) +
                    " came, not " + SizeAndDigest(request_.blob_size, request_.blob_digest)};

@@ -170,7 +170,6 @@ TEST(OciLayoutTest, AnEmptyLayoutHasNothing) {
   ASSERT_TRUE(folder.has_value());
   RunTool("umoci init --layout " + folder->path() + "/l");
   const auto layout = OpenLayout(folder->path() + "/l/");
-  EXPECT_EQ(layout->path(), folder->path() + "/l");
   EXPECT_EQ(layout->origin(), "oci:" + folder->path() + "/l");
   EXPECT_THAT(Tags(*layout), IsEmpty());
   EXPECT_THAT(*layout->Entries(), IsEmpty());
@@ -198,8 +197,8 @@ TEST(OciLayoutTest, RefusesABrokenIndex) {
   WriteText(index, R"({"layers":[],"config":)" +
                        hand.Add("{}", "application/vnd.oci.image.config.v1+json") + "}");
   ExpectError(OciLayout::Open(hand.path()), Code::kInvalid, "not an index");
-  WriteText(index, std::string((4 << 20) + 1, ' '));
-  ExpectError(OciLayout::Open(hand.path()), Code::kLimit, "more than the limit of 4194304");
+  WriteText(index, std::string((8 << 20) + 1, ' '));
+  ExpectError(OciLayout::Open(hand.path()), Code::kLimit, "more than the limit of 8388608");
   ASSERT_EQ(::unlink(index.c_str()), 0);
   ExpectError(OciLayout::Open(hand.path()), Code::kNotFound, "index.json");
 }
