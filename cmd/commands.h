@@ -10,6 +10,7 @@ namespace lamina {
 int RunMount(const CommonOptions& common, const MountCommand& command);
 int RunUmount(const UmountCommand& command);
 int RunAdd(const CommonOptions& common, const AddCommand& command);
+int RunForget(const CommonOptions& common, const ForgetCommand& command);
 int RunList(const CommonOptions& common, const std::string& repository);
 int RunResolve(const CommonOptions& common, const ReferenceCommand& command);
 int RunInspect(const CommonOptions& common, const ReferenceCommand& command);

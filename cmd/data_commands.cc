@@ -1,4 +1,4 @@
-// The commands that print what an engine answers: add, ls, resolve, inspect, fetch, version.
+// The commands that print what an engine answers: ls, resolve, inspect, fetch, version.
 
 #include <fmt/core.h>
 
@@ -47,14 +47,6 @@ int AskAndPrint(const CommonOptions& common, const Json& request, const Show& sh
   return 0;
 }
 
-// "oci:DIR" with an absolute DIR: a daemon has another current folder.
-Result<std::string> AbsoluteSource(const std::string& source) {
-  const size_t colon = source.find(':');
-  if (colon == std::string::npos || colon + 1 == source.size()) return source;
-  ASSIGN_OR_RETURN(const std::string path, AbsolutePath(source.substr(colon + 1)));
-  return source.substr(0, colon + 1) + path;
-}
-
 Json ReferenceRequest(const char* name, const CommonOptions& common,
                       const ReferenceCommand& command) {
   return {{"command", name}, {"reference", command.reference}, {"platform", common.platform}};
@@ -100,23 +92,6 @@ void ShowInspection(const Json& answer) {
 int Fail(const Error& error) {
   std::fprintf(stderr, "lamina: %s\n", EscapeControl(error.message).c_str());
   return 1;
-}
-
-int RunAdd(const CommonOptions& common, const AddCommand& command) {
-  Json sources = Json::array();
-  for (const std::string& source : command.sources) {
-    auto absolute = AbsoluteSource(source);
-    if (!absolute) return Fail(absolute.error());
-    sources.push_back(*absolute);
-  }
-  return AskAndPrint(common, {{"command", "add"}, {"sources", sources}, {"as", command.as_name}},
-                     [](const Json& answer) {
-                       for (const Json& name : answer.at("added")) {
-                         const std::string tag = name.value("tag", "");
-                         Print(name.value("repository", "") + (tag.empty() ? "" : ":" + tag) + "@" +
-                               name.value("digest", ""));
-                       }
-                     });
 }
 
 int RunList(const CommonOptions& common, const std::string& repository) {

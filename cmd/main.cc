@@ -25,6 +25,7 @@ struct CommandLine {
   MountCommand mount;
   UmountCommand umount;
   AddCommand add;
+  ForgetCommand forget;
   ReferenceCommand reference;
   std::string repository;
   std::string doctor_mountpoint = "/mnt/images";
@@ -120,9 +121,21 @@ void AddData(CLI::App& app, CommandLine& line) {
   CLI::App* add =
       NewCommand(app, line, "add", "Add local images", "lamina add oci:/srv/images/base --as base",
                  [&] { return RunAdd(line.common, line.add); });
-  add->add_option("sources", line.add.sources, "oci:DIR or oci:DIR:REF")->required();
+  add->add_option(
+         "sources", line.add.sources,
+         "oci:DIR, oci-archive:FILE or docker-archive:FILE; with :REF, :@N or :@DIGEST one "
+         "image of it")
+      ->required();
   add->add_option("--as", line.add.as_name,
                   "name to put the images under (localhost/NAME where it has no registry part)");
+
+  CLI::App* forget = NewCommand(
+      app, line, "forget", "Forget local images, or what is known of a name",
+      "lamina forget oci:/srv/images/base", [&] { return RunForget(line.common, line.forget); });
+  forget
+      ->add_option("names", line.forget.names,
+                   "a source as it was added, a repository, or a reference with a tag")
+      ->required();
 
   CLI::App* list = NewCommand(app, line, "ls", "List the images that are known",
                               "lamina ls docker.io/library/debian",
@@ -147,7 +160,7 @@ void AddData(CLI::App& app, CommandLine& line) {
         ->required();
     AddPlatformOption(*command, line.common);
   }
-  for (CLI::App* command : {add, list, resolve, inspect, fetch}) {
+  for (CLI::App* command : {add, forget, list, resolve, inspect, fetch}) {
     AddSourceOptions(*command, line.common);
     command->add_flag("--json", line.common.json, "print JSON");
   }

@@ -43,6 +43,10 @@ struct AddCommand {
   std::string as_name;
 };
 
+struct ForgetCommand {
+  std::vector<std::string> names;  // sources and references
+};
+
 struct ReferenceCommand {
   std::string reference;
   bool index_only = false;  // fetch

@@ -2,16 +2,18 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
 #include <thread>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cmd/source_requests.h"
 
 namespace lamina {
 namespace {
@@ -57,18 +59,6 @@ Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
 }
 
-Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
-  Json all = Json::array();
-  for (const Json& source : request.at("sources")) {
-    ASSIGN_OR_RETURN(const auto added,
-                     engine.catalog().AddSource(source.get<std::string>(), TextOf(request, "as")));
-    for (const Catalog::Added& name : added)
-      all.push_back(
-          {{"repository", name.repository}, {"tag", name.tag}, {"digest", name.digest.ToString()}});
-  }
-  return Json{{"added", std::move(all)}};
-}
-
 Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
   std::vector<std::string> repositories = engine.catalog().KnownRepositories();
   const std::string only = TextOf(request, "repository");
@@ -81,18 +71,20 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
     // All of them are listed from what is known here: their registries may be many, slow or away.
     const auto tags =
         only.empty() ? engine.catalog().KnownTags(repository) : engine.catalog().Tags(repository);
+    std::set<Digest> shown;
     for (const Catalog::TagName& tag : tags) {
       Json row{{"repository", repository}, {"tag", tag.tag}};
       if (tag.known) row.update(ResolutionJson(*tag.known));
+      if (tag.known) shown.insert(tag.known->digest);
       all.push_back(std::move(row));
     }
+    const std::map<Digest, std::string> origins = engine.catalog().LocalImages(repository);
     for (const Digest& digest : engine.catalog().KnownImages(repository)) {
-      const auto same = [&](const Json& row) {
-        return row.value("repository", "") == repository &&
-               row.value("digest", "") == digest.ToString();
-      };
-      if (std::none_of(all.begin(), all.end(), same))
-        all.push_back({{"repository", repository}, {"tag", ""}, {"digest", digest.ToString()}});
+      if (shown.contains(digest)) continue;
+      Json row{{"repository", repository}, {"tag", ""}, {"digest", digest.ToString()}};
+      if (const auto local = origins.find(digest); local != origins.end())
+        row.update({{"origin", local->second}, {"local", true}});
+      all.push_back(std::move(row));
     }
   }
   return Json{{"images", std::move(all)}};
@@ -190,7 +182,8 @@ Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& prog
 using Handler = Result<Json> (*)(Engine&, const Json&, const ProgressSink&);
 
 Handler HandlerOf(const std::string& command) {
-  if (command == "add") return Add;
+  if (command == "add") return AddSources;
+  if (command == "forget") return ForgetSources;
   if (command == "ls") return List;
   if (command == "resolve") return Resolve;
   if (command == "inspect") return Inspect;

@@ -45,7 +45,7 @@ std::optional<std::string> CleanMemberName(std::string_view name) {
 
 Result<ArchiveFiles::OpenedPtr> ArchiveFiles::OpenNow() {
   auto opened = std::make_shared<Opened>();
-  ASSIGN_OR_RETURN(opened->identity, IdentifyFile(path_));
+  ASSIGN_OR_RETURN(opened->identity, IdentifyFile(path_, /*follow=*/true));
   // Judged before the reading: a change after this moment gives another identity.
   opened->settled = IsSettled(opened->identity);
   auto archive = opener_(path_, opened->identity);
@@ -65,7 +65,7 @@ Result<ArchiveFiles::OpenedPtr> ArchiveFiles::Current() {
       opened = opened_;
     }
     if (opened == nullptr) return OpenedPtr();
-    const auto now = IdentifyFile(path_);
+    const auto now = IdentifyFile(path_, /*follow=*/true);
     if (!now && now.error().code == Code::kNotFound)
       return Error{Code::kUnavailable, origin_ + " is away: there is no such file"};
     if (!now) return now.error();
@@ -84,7 +84,7 @@ Result<ArchiveFiles::OpenedPtr> ArchiveFiles::Current() {
 }
 
 Result<FileIdentity> ArchiveFiles::Identify(const std::string& /*name*/) {
-  return IdentifyFile(path_);
+  return IdentifyFile(path_, /*follow=*/true);
 }
 
 void ArchiveFiles::Refresh() {

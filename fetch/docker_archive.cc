@@ -223,6 +223,11 @@ Result<DockerArchive::SnapshotPtr> DockerArchive::Current() {
   return fresh;
 }
 
+Status DockerArchive::Check() {
+  RETURN_IF_ERROR(Current());
+  return {};
+}
+
 Result<std::shared_ptr<const LocalImages>> DockerArchive::Images() {
   ASSIGN_OR_RETURN(const SnapshotPtr snapshot, Current());
   return snapshot->images;

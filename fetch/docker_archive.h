@@ -24,6 +24,7 @@ class DockerArchive : public LocalSource {
  public:
   explicit DockerArchive(std::shared_ptr<SourceFiles> files) : files_(std::move(files)) {}
 
+  Status Check() override;
   // Images that cannot be read have an error in the place of their descriptor.
   Result<std::shared_ptr<const LocalImages>> Images() override;
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;

@@ -17,11 +17,12 @@ constexpr uint64_t kPiece = 1u << 20;
 
 }  // namespace
 
-Result<UniqueFd> OpenRegularFile(const std::string& path) {
+Result<UniqueFd> OpenRegularFile(const std::string& path, bool follow) {
   int fd = -1;
   do {
     // O_NONBLOCK is for the open alone: without it a FIFO would wait for its writer.
-    fd = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    fd = ::open(path.c_str(),
+                O_RDONLY | (follow ? 0 : O_NOFOLLOW) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   } while (fd < 0 && errno == EINTR);
   if (fd < 0 && errno == ELOOP)
     return Error{Code::kInvalid, path + " is a symbolic link and not a regular file"};

@@ -11,9 +11,9 @@
 namespace lamina {
 
 // Opens `path` to read, if it is a regular file: its last component is not followed when it is a
-// symbolic link, and a FIFO or a device is refused without waiting for it. kNotFound where there is
-// nothing.
-Result<UniqueFd> OpenRegularFile(const std::string& path);
+// symbolic link (unless that is asked for), and a FIFO or a device is refused without waiting for
+// it. kNotFound where there is nothing.
+Result<UniqueFd> OpenRegularFile(const std::string& path, bool follow = false);
 
 // The whole file, as ReadWholeFile() of base, but of a regular file only; kLimit above `limit`
 // bytes.

@@ -1,5 +1,6 @@
 #include "fetch/file_identity.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -24,9 +25,10 @@ FileIdentity IdentityOf(const struct stat& st) {
 
 }  // namespace
 
-Result<FileIdentity> IdentifyFile(const std::string& path) {
+Result<FileIdentity> IdentifyFile(const std::string& path, bool follow) {
   struct stat st {};
-  if (::lstat(path.c_str(), &st) != 0) return ErrnoError(errno, "cannot stat " + path);
+  if (::fstatat(AT_FDCWD, path.c_str(), &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) != 0)
+    return ErrnoError(errno, "cannot stat " + path);
   return IdentityOf(st);
 }
 

@@ -21,8 +21,8 @@ struct FileIdentity {
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
-// Of the file with this name; a symbolic link is not followed.
-Result<FileIdentity> IdentifyFile(const std::string& path);
+// Of the file with this name. A symbolic link is followed only where that is asked for.
+Result<FileIdentity> IdentifyFile(const std::string& path, bool follow = false);
 // Of an open file.
 Result<FileIdentity> IdentifyOpenFile(int fd, const std::string& path);
 

@@ -18,7 +18,8 @@ constexpr uint64_t kPiece = 1u << 20;
 Result<std::shared_ptr<BlobSource>> FileRangeBlob::Open(const std::string& path,
                                                         const FileIdentity& identity,
                                                         const Range& range, std::string origin) {
-  auto fd = OpenRegularFile(path);
+  // The user has named the file, and may have named it by a link.
+  auto fd = OpenRegularFile(path, /*follow=*/true);
   if (!fd && fd.error().code == Code::kNotFound)
     return Error{Code::kUnavailable, origin + " is away: there is no file " + path};
   if (!fd) return std::move(fd).error();

@@ -33,6 +33,8 @@ inline constexpr uint64_t kMostListBytes = 8u << 20;
 
 class LocalSource : public RepositorySource {
  public:
+  // Is it what it is taken for? An error says what is wrong with it.
+  virtual Status Check() = 0;
   // All images as they are now: the same object for as long as nothing has changed. kUnavailable
   // where the source is away.
   virtual Result<std::shared_ptr<const LocalImages>> Images() = 0;

@@ -34,8 +34,8 @@ class OciLayout : public LocalSource, public std::enable_shared_from_this<OciLay
   static std::shared_ptr<OciLayout> Over(std::shared_ptr<SourceFiles> files);
   ~OciLayout() override;
 
-  // Is it a layout of a version that lamina reads, with an index.json?
-  Status Check();
+  // A layout of a version that lamina reads, with an index.json?
+  Status Check() override;
   Result<std::shared_ptr<const LocalImages>> Images() override;
 
   // All entries of index.json, in order. A ref name that stands twice with different digests is an

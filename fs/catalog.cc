@@ -54,7 +54,8 @@ Catalog::Catalog(StorePaths paths, Store& store, LayerStore& layers, CatalogOpti
       layers_(layers),
       options_(std::move(options)),
       clock_(clock),
-      sources_(store, options_.registry, options_.insecure_registries),
+      archives_(layers),
+      sources_(store, archives_, options_.registry, options_.insecure_registries),
       generation_ns_(clock.NowNs()) {}
 
 Catalog::~Catalog() = default;
@@ -88,13 +89,15 @@ Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::
   if (auto known = KnownTag(repository, tag)) return *known;
   Result<Resolution> answer = AskLocal(repository, tag);
   // A local source that is away is no reason to give the tag another meaning.
-  if (!answer && answer.error().code == Code::kNotFound) answer = AskRegistry(repository, tag);
+  const bool is_number = IsImageNumber(tag);  // no registry has such a tag
+  if (!answer && answer.error().code == Code::kNotFound && !is_number)
+    answer = AskRegistry(repository, tag);
   std::chrono::seconds ttl = answer ? options_.tag_ttl : options_.negative_ttl;
   if (!answer && MayHaveKnown(answer.error().code)) {
     answer = LastKnown(repository, tag, answer.error());
     ttl = kStaleTtl;
   }
-  if (answer && !answer->stale) Record(repository, tag, *answer);
+  if (answer && !answer->stale && !is_number) Record(repository, tag, *answer);
   // Only what a source has said is remembered; a failure to ask is delivered once.
   if (answer || answer.error().code == Code::kNotFound) {
     MutexLock lock(mutex_);
@@ -157,9 +160,12 @@ void Catalog::Record(const std::string& repository, const std::string& tag,
 Result<Resolution> Catalog::Resolve(const Reference& reference) {
   const std::string repository = reference.repository.ToString();
   if (!reference.digest) return ResolveTag(repository, reference.tag_or_latest());
-  ASSIGN_OR_RETURN(const auto image, OpenImage(repository, *reference.digest));
-  return Resolution{
-      .digest = *reference.digest, .origin = image->documents().origin, .seen_ns = clock_.NowNs()};
+  const Digest digest = ImageOfId(repository, *reference.digest, true).value_or(*reference.digest);
+  ASSIGN_OR_RETURN(const auto image, OpenImage(repository, digest));
+  return Resolution{.digest = digest,
+                    .origin = image->documents().origin,
+                    .local = image->documents().local,
+                    .seen_ns = clock_.NowNs()};
 }
 
 // --- paths ---------------------------------------------------------------------------------------
@@ -191,8 +197,8 @@ Result<bool> Catalog::RegistryExists(const std::string& registry) {
 PathKind Catalog::KnownPath(const std::string& name) const {
   MutexLock lock(mutex_);
   if (repositories_.contains(name)) return PathKind::kRepository;
-  bool below = false;
-  ForEachBelow(repositories_, name, [&](const std::string&) { below = true; });
+  const auto next = repositories_.lower_bound(name + "/");
+  const bool below = next != repositories_.end() && next->starts_with(name + "/");
   return below ? PathKind::kPrefix : PathKind::kNothing;
 }
 
@@ -374,24 +380,6 @@ std::vector<Catalog::RegistryStatus> Catalog::registries() const {
                      counters.token_requests, counters.retries});
   }
   return found;
-}
-
-// --- sources -------------------------------------------------------------------------------------
-
-Result<std::vector<Catalog::Added>> Catalog::AddSource(const std::string& source,
-                                                       const std::string& as_name) {
-  ASSIGN_OR_RETURN(const std::vector<LocalName> names,
-                   sources_.Add(source, as_name, clock_.NowNs()));
-  std::vector<Added> added;
-  for (const LocalName& name : names) {
-    added.push_back({name.repository, name.tag, name.digest});
-    RETURN_IF_ERROR(store_.RecordImage(name.repository, name.digest, clock_.NowNs()));
-    MutexLock lock(mutex_);
-    repositories_.insert(name.repository);
-    tags_.erase(name.repository + ":" + name.tag);
-  }
-  Changed();
-  return added;
 }
 
 }  // namespace lamina

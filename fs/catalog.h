@@ -21,9 +21,9 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/single_flight.h"
-#include "fetch/oci_layout.h"
 #include "fetch/reference.h"
 #include "fetch/registry.h"
+#include "fs/archive_store.h"
 #include "fs/image.h"
 #include "fs/layer_store.h"
 #include "fs/open_images.h"
@@ -99,7 +99,15 @@ class Catalog {
   // The local ones alone. Blocks on local disk.
   std::vector<TagName> KnownTags(const std::string& repository);
   std::vector<Digest> KnownImages(const std::string& repository) const;
+  // The images of local sources, with where they are. Blocks on local disk.
+  std::map<Digest, std::string> LocalImages(const std::string& repository);
+  // "@0", "@1", …: the images that local sources number. From memory.
+  std::vector<std::string> ImageNumbers(const std::string& repository) const;
   std::vector<std::string> KnownRepositories() const;
+
+  // The manifest's digest, where this is the id of an image (the digest of its config) of a local
+  // source. What is not in memory is read from local disk where it may wait.
+  std::optional<Digest> ImageOfId(const std::string& repository, const Digest& id, bool may_wait);
 
   // --- images -----------------------------------------------------------------------------------
   // Blocks. The image with this digest in this repository; kNotFound where it has none such. One
@@ -118,8 +126,16 @@ class Catalog {
     std::string tag;  // may be empty: by digest only
     Digest digest;
   };
-  // "oci:DIR[:REF]". `as_name` as in --as, may be empty. Returns the names that it gave.
-  Result<std::vector<Added>> AddSource(const std::string& source, const std::string& as_name);
+  struct AddedSource {
+    std::vector<Added> names;
+    std::vector<Error> problems;  // images and names of it that cannot be used
+  };
+  // KIND:PATH[:WHICH] (source_spec.h). `as_name` as in --as, may be empty. An error where nothing
+  // of it can be used. Blocks on local disk.
+  Result<AddedSource> AddSource(const std::string& source, const std::string& as_name);
+  // What was forgotten, in words: sources, and what was known of a name. A source as it was added,
+  // or a reference (a repository without a tag means all of it). Blocks on local disk.
+  Result<std::vector<std::string>> Forget(const std::string& source_or_reference);
 
   // A number that grows whenever a listing may have changed.
   uint64_t generation() const;
@@ -169,6 +185,8 @@ class Catalog {
   Result<std::string> Config(const Descriptor& descriptor, const Sources& sources);
   void Keep(const Document& document, const std::string& name);
   void LearnRepository(const std::string& repository);
+  Status DropRecords(const std::vector<SourceSet::Forgotten>& forgotten);
+  void DropUnknown(const std::set<std::string>& repositories);
   void Changed();
   Deadline NameBound() const { return Deadline::After(options_.name_bound); }
 
@@ -177,6 +195,7 @@ class Catalog {
   LayerStore& layers_;
   const CatalogOptions options_;
   const WallClock& clock_;
+  ArchiveStore archives_;
   SourceSet sources_;
   SingleFlight<std::string, Resolution> tag_flights_;
   SingleFlight<std::string, PathKind> path_flights_;

@@ -156,7 +156,8 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
                            .config = std::move(config),
                            .parsed_manifest = std::move(manifest),
                            .parsed_config = std::move(parsed_config),
-                           .origin = sources.empty() ? "" : sources.front()->origin()};
+                           .origin = sources.empty() ? "" : sources.front()->origin(),
+                           .local = !sources.empty() && sources.front()->pool_key() == "local"};
   return std::make_shared<Image>(std::move(documents), sources, layers_, paths_);
 }
 

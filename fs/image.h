@@ -40,6 +40,7 @@ struct ImageDocuments {
   ImageManifest parsed_manifest;
   ImageConfig parsed_config;
   std::string origin;  // where the documents came from
+  bool local = false;  // that is on this machine
 };
 
 // A tree with the layers that its extents point into, device i being layer i. Layers open when

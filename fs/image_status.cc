@@ -64,6 +64,7 @@ std::string Image::StatusJson() const {
             {"manifest_digest", documents_.manifest_digest.ToString()},
             {"platform", documents_.parsed_config.platform.ToString()},
             {"origin", documents_.origin},
+            {"local", documents_.local},
             {"layers_from", layers_from},
             {"tree", tree ? "ready" : "not merged yet"}};
   if (tree) json["inodes"] = tree->tree().inode_count();

@@ -141,8 +141,9 @@ class Namespace {
   Attempt<NodeEntry> DirectoryEntry(const std::string& key, bool may_wait);
   Attempt<NodeEntry> LinkEntry(const std::string& place, const std::string& target, double seconds,
                                bool may_wait);
+  // `way` leads from the place to the repository: "", "debian/".
   Attempt<NodeEntry> PinEntry(const std::string& place, const std::string& repository,
-                              const Digest& digest, const std::string& target, bool may_wait);
+                              const std::string& way, const Digest& digest, bool may_wait);
   NodeAttr DirectoryAttr(NodeId node) const;
   double TagSeconds(const Resolution& resolution) const;
   Listing ListRoot() const;

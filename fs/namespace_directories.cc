@@ -98,13 +98,15 @@ Attempt<NodeEntry> Namespace::ImageFolderEntry(const std::string& repository, co
   return NodeEntry{attributes.attr, kForever, kForever};
 }
 
-// A link to an image by its digest, which has to be there.
+// A link to an image by its digest, or by its id where a local source has an image of this id: it
+// has to be there.
 Attempt<NodeEntry> Namespace::PinEntry(const std::string& place, const std::string& repository,
-                                       const Digest& digest, const std::string& target,
+                                       const std::string& way, const Digest& digest,
                                        bool may_wait) {
-  ATTEMPT(const NodeEntry image, ImageFolderEntry(repository, digest, may_wait));
+  const Digest target = catalog_.ImageOfId(repository, digest, may_wait).value_or(digest);
+  ATTEMPT(const NodeEntry image, ImageFolderEntry(repository, target, may_wait));
   if (image.attr.id == 0) return image;
-  return LinkEntry(place, target, kForever, may_wait);
+  return LinkEntry(place, way + target.PathName(), kForever, may_wait);
 }
 
 // --- lookups
@@ -142,10 +144,11 @@ Attempt<NodeEntry> Namespace::LookupInDirectory(const std::string& directory, st
       return is_repository_path ? ImageFolderEntry(directory, *form.digest, may_wait) : never;
     case NameForm::Kind::kDigestLink:
       if (!is_repository_path) return never;
-      return PinEntry(place, directory, *form.digest, form.digest->PathName(), may_wait);
+      return PinEntry(place, directory, "", *form.digest, may_wait);
     case NameForm::Kind::kPinLink:
-      return PinEntry(place, below, *form.digest, form.component + "/" + form.digest->PathName(),
-                      may_wait);
+      return PinEntry(place, below, form.component + "/", *form.digest, may_wait);
+    case NameForm::Kind::kNumberLink:
+      return is_repository_path ? LookupTag(directory, form.component, may_wait) : never;
     case NameForm::Kind::kTagLink: {
       if (!IsValidRepositoryPath(RepositoryPathOf(below))) return never;
       ATTEMPT(NodeEntry tag, LookupTag(below, form.tag, may_wait));
@@ -254,6 +257,8 @@ void Namespace::AddRepository(const std::string& repository,
     if (ParseNameForm(tag.tag).kind == NameForm::Kind::kPlain && IsValidTag(tag.tag))
       (*found)[tag.tag] = Link(tag.tag);
   }
+  for (const std::string& number : catalog_.ImageNumbers(repository))
+    (*found)[number] = Link(number);
   for (const Digest& digest : images) {
     const auto row = image_keys_.KnownRow(repository + "@" + digest.ToString());
     const std::string name = digest.PathName();

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "fetch/reference.h"
+#include "fs/local_names.h"
 
 namespace lamina {
 namespace {
@@ -57,6 +58,11 @@ NameForm ParseNameForm(std::string_view name) {
             .component = std::string(name),
             .tag = {},
             .digest = *digest};
+  if (IsImageNumber(name))
+    return {.kind = NameForm::Kind::kNumberLink,
+            .component = std::string(name),
+            .tag = {},
+            .digest = std::nullopt};
   if (const size_t at = name.find('@'); at != std::string_view::npos) return PinLink(name, at);
   if (const size_t colon = name.find(':'); colon != std::string_view::npos)
     return TagLink(name, colon);

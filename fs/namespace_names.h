@@ -18,6 +18,7 @@ struct NameForm {
     kDigestLink,   // sha256:…
     kTagLink,      // NAME:TAG
     kPinLink,      // NAME@DIGEST, NAME:TAG@DIGEST
+    kNumberLink,   // @N: image N of a local source
   };
   Kind kind = Kind::kInvalid;
   std::string component;         // NAME of the links, else the whole

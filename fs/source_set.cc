@@ -3,214 +3,298 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <tuple>
 
 #include "base/log.h"
 #include "base/text.h"
+#include "fs/source_spec.h"
 
 namespace lamina {
 namespace {
 
 constexpr size_t kMostRegistries = 256;
+// Where so many sources name one repository, those that do not have a tag are looked at again only
+// after a moment, so that listing many tags does not look at every source for each of them.
+constexpr size_t kManySources = 64;
+constexpr int64_t kLookAgainMs = 500;
+// Of those that lack an image: something else may hold its layers, but not any number of them.
+constexpr size_t kMostLacking = 8;
+constexpr size_t kMostCompleting = 4;
 
-// A repository component made of a file name: lower case, and '-' for what the grammar does not
-// allow.
-std::string ComponentOf(const std::string& path) {
-  std::string name = path;
-  while (name.size() > 1 && name.back() == '/') name.pop_back();
-  name = name.substr(name.rfind('/') + 1);
-  std::string out;
-  for (const char c : name) {
-    const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    const bool plain = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9');
-    if (plain)
-      out += lower;
-    else if (!out.empty() && out.back() != '-')
-      out += '-';
-  }
-  while (!out.empty() && out.back() == '-') out.pop_back();
-  return out.empty() ? "image" : out;
+int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
-// The repository that --as names: as it stands where it has a registry part, else below localhost.
-Result<std::string> RepositoryOfAs(const std::string& as_name) {
-  const size_t slash = as_name.find('/');
-  const std::string first = as_name.substr(0, slash);
-  const bool has_registry =
-      slash != std::string::npos &&
-      (first == "localhost" || first.find_first_of(".:") != std::string::npos);
-  ASSIGN_OR_RETURN(const Reference parsed,
-                   Reference::Parse(has_registry ? as_name : "localhost/" + as_name));
-  if (parsed.tag || parsed.digest)
-    return Error{
-        Code::kInvalid,
-        fmt::format("--as {}: tags come from the source; give a name without one", Quote(as_name))};
-  return parsed.repository.ToString();
-}
-
-// Where an entry of a layout appears: repository and tag.
-Result<std::pair<std::string, std::string>> PlaceOf(const SourceRow& row,
-                                                    const std::string& ref_name) {
-  std::string repository;
-  if (!row.as_name.empty()) {
-    ASSIGN_OR_RETURN(repository, RepositoryOfAs(row.as_name));
-  }
-  const std::string fallback = "localhost/" + ComponentOf(row.location);
-  if (ref_name.empty())
-    return std::make_pair(repository.empty() ? fallback : repository, std::string());
-  if (IsValidTag(ref_name))
-    return std::make_pair(repository.empty() ? fallback : repository, ref_name);
-  ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(ref_name));
-  return std::make_pair(repository.empty() ? parsed.repository.ToString() : repository,
-                        parsed.tag_or_latest());
-}
-
-std::vector<LocalNameRow> RowsOf(const std::vector<LocalName>& names) {
+std::vector<LocalNameRow> RowsOf(const NameTable& table) {
   std::vector<LocalNameRow> rows;
-  for (const LocalName& name : names) rows.push_back({0, name.repository, name.tag, name.digest});
+  for (const LocalName& name : table.names)
+    rows.push_back({0, name.repository, name.tag, name.digest});
   return rows;
+}
+
+std::set<std::string> RepositoriesOf(const NameTable& table) {
+  std::set<std::string> found;
+  for (const LocalName& name : table.names) found.insert(name.repository);
+  for (const auto& [name, error] : table.broken) found.insert(name.first);
+  return found;
+}
+
+SourceSpec SpecOf(const SourceRow& row) { return {row.kind, row.location, row.selected}; }
+
+void WarnOf(const NameTable& table) {
+  for (const Error& problem : table.problems) LogWarning(problem.message);
 }
 
 }  // namespace
 
-SourceSet::SourceSet(Store& store, RegistryOptions registry,
+SourceSet::SourceSet(Store& store, ArchiveStore& archives, RegistryOptions registry,
                      std::vector<std::string> insecure_registries)
     : store_(store),
+      archives_(archives),
       registry_options_(std::move(registry)),
       insecure_registries_(std::move(insecure_registries)) {}
 
 Status SourceSet::Load() {
   ASSIGN_OR_RETURN(const std::vector<SourceRow> rows, store_.Sources());
   ASSIGN_OR_RETURN(const std::vector<LocalNameRow> stored, store_.LocalNames());
+  std::map<int64_t, std::vector<const LocalNameRow*>> names;
+  for (const LocalNameRow& name : stored) names[name.source_id].push_back(&name);
   for (const SourceRow& row : rows) {
-    const Source source{row, OciLayout::At(row.location), {}};
-    std::vector<LocalName> last;
-    for (const LocalNameRow& name : stored)
-      if (name.source_id == row.id)
-        last.push_back({name.repository, name.tag, name.digest, source.layout});
+    auto local = LocalSourceAt(row.kind, row.location);
+    if (!local) {
+      LogWarning(
+          fmt::format("source {}: this lamina does not know its kind", ToString(SpecOf(row))));
+      continue;
+    }
+    const auto source = std::make_shared<Source>();
+    source->row = row;
+    source->source = local;
+    auto last = std::make_shared<NameTable>();
+    for (const LocalNameRow* name : names[row.id])
+      last->names.push_back({name->repository, name->tag, name->digest, local});
+    last->Sort();
     Remember(source, last);
-    if (auto names = CurrentNames(source); !names)
-      LogWarning(fmt::format("source oci:{} is away: {}", row.location, names.error().message));
+    if (row.kind != "oci") continue;
+    if (auto table = CurrentTable({source, last}); !table)
+      LogWarning(
+          fmt::format("source {} is away: {}", ToString(SpecOf(row)), table.error().message));
   }
   return {};
 }
 
-Result<std::vector<LocalName>> SourceSet::NamesOf(const Source& source) {
-  ASSIGN_OR_RETURN(const auto entries, source.layout->Entries());
-  std::vector<LocalName> names;
-  for (const OciLayout::Entry& entry : entries) {
-    if (!source.row.selected.empty() && entry.ref_name != source.row.selected) continue;
-    auto place = PlaceOf(source.row, entry.ref_name);
-    if (!place) {
-      LogWarning(fmt::format("oci:{}: an image is reachable by digest only: {}",
-                             source.row.location, place.error().message));
-      ASSIGN_OR_RETURN(place, PlaceOf(source.row, ""));
-    }
-    names.push_back({place->first, place->second, entry.descriptor.digest, source.layout});
-  }
-  return names;
-}
-
-Result<std::vector<LocalName>> SourceSet::CurrentNames(const Source& source) {
-  ASSIGN_OR_RETURN(std::vector<LocalName> names, NamesOf(source));
-  if (names == source.last_names) return names;
-  Remember(source, names);
-  if (Status kept = store_.ReplaceLocalNames(source.row.id, RowsOf(names)); !kept)
-    LogWarning(fmt::format("source oci:{}: {}", source.row.location, kept.error().message));
-  return names;
-}
-
-void SourceSet::Remember(Source source, const std::vector<LocalName>& names) {
-  source.last_names = names;
-  const auto added = std::make_shared<const Source>(std::move(source));
-  std::set<std::string> repositories;
-  for (const LocalName& name : names) repositories.insert(name.repository);
+std::shared_ptr<LocalSource> SourceSet::LocalSourceAt(const std::string& kind,
+                                                      const std::string& location) {
   MutexLock lock(mutex_);
-  for (auto& [repository, sources] : by_repository_)
-    std::erase_if(sources, [&](const SourcePtr& other) { return other->row.id == added->row.id; });
-  std::erase_if(by_repository_, [](const auto& item) { return item.second.empty(); });
-  const auto later = [](const SourcePtr& a, const SourcePtr& b) {
-    return std::tie(a->row.added_ns, a->row.id) < std::tie(b->row.added_ns, b->row.id);
+  auto& kept = local_sources_[kind + ":" + location];
+  auto source = kept.lock();
+  if (!source) kept = source = SourceAt(kind, location, archives_);
+  return source;
+}
+
+Result<SourceSet::TablePtr> SourceSet::CurrentTable(const Known& known) {
+  const Source& source = *known.source;
+  ASSIGN_OR_RETURN(const auto images, source.source->Images());
+  source.checked_ms = NowMs();
+  if (known.table->images == images) return known.table;
+  const auto table = std::make_shared<const NameTable>(NamesOf(source.row, source.source, images));
+  WarnOf(*table);
+  Remember(known.source, table);
+  if (table->names == known.table->names) return table;
+  if (Status kept = store_.ReplaceLocalNames(source.row.id, RowsOf(*table)); !kept)
+    LogWarning(fmt::format("source {}: {}", ToString(SpecOf(source.row)), kept.error().message));
+  return table;
+}
+
+void SourceSet::DropNames(int64_t id, const NameTable& table) {
+  for (const std::string& repository : RepositoriesOf(table)) {
+    const auto at = by_repository_.find(repository);
+    if (at == by_repository_.end()) continue;
+    std::erase(at->second, id);
+    if (at->second.empty()) by_repository_.erase(at);
+  }
+}
+
+void SourceSet::Remember(const SourcePtr& source, TablePtr table) {
+  const int64_t id = source->row.id;
+  const std::set<std::string> repositories = RepositoriesOf(*table);
+  MutexLock lock(mutex_);
+  if (const auto old = sources_.find(id); old != sources_.end()) {
+    // What somebody else has added again meanwhile is not put back.
+    if (old->second.source->row.added_ns > source->row.added_ns) return;
+    DropNames(id, *old->second.table);
+  }
+  sources_.insert_or_assign(id, Known{source, std::move(table)});
+  const auto earlier = [&](int64_t a, int64_t b) {
+    return std::make_tuple(sources_.at(a).source->row.added_ns, a) <
+           std::make_tuple(sources_.at(b).source->row.added_ns, b);
   };
   for (const std::string& repository : repositories) {
-    auto& sources = by_repository_[repository];
-    sources.insert(std::upper_bound(sources.begin(), sources.end(), added, later), added);
+    auto& ids = by_repository_[repository];
+    ids.insert(std::upper_bound(ids.begin(), ids.end(), id, earlier), id);
   }
 }
 
-Result<std::vector<LocalName>> SourceSet::Add(const std::string& spec, const std::string& as_name,
-                                              int64_t now_ns) {
-  if (!spec.starts_with("oci:"))
-    return Error{
-        Code::kInvalid,
-        fmt::format("{} is no source that lamina reads; use oci:DIR or oci:DIR:REF", Quote(spec))};
-  SourceRow row{.kind = "oci",
-                .location = spec.substr(4),
-                .selected = "",
-                .as_name = as_name,
-                .added_ns = now_ns};
-  auto layout = OciLayout::Open(row.location);
-  // A ':' may belong to the folder's name or begin the REF; the folder wins where it is there.
-  if (const size_t colon = row.location.find(':'); !layout && colon != std::string::npos) {
-    row.selected = row.location.substr(colon + 1);
-    row.location = row.location.substr(0, colon);
-    layout = OciLayout::Open(row.location);
-  }
-  if (!layout) return std::move(layout).error();
-  row.location = (*layout)->path();
-  Source source{row, *std::move(layout), {}};
-  ASSIGN_OR_RETURN(const std::vector<LocalName> names, NamesOf(source));
-  if (names.empty() && !row.selected.empty())
+Result<SourceSet::Added> SourceSet::Add(const std::string& text, const std::string& as_name,
+                                        int64_t now_ns) {
+  ASSIGN_OR_RETURN(const SourceSpec spec, ParseSourceSpec(text));
+  const auto source = std::make_shared<Source>();
+  source->row = {.kind = spec.kind,
+                 .location = spec.location,
+                 .selected = spec.selected,
+                 .as_name = as_name,
+                 .added_ns = now_ns};
+  source->source = LocalSourceAt(spec.kind, spec.location);
+  RETURN_IF_ERROR(source->source->Check());
+  ASSIGN_OR_RETURN(const auto images, source->source->Images());
+  const auto table =
+      std::make_shared<const NameTable>(NamesOf(source->row, source->source, images));
+  const std::string origin = source->source->origin();
+  if (table->names.empty() && !table->problems.empty())
+    return table->problems.front().Within(ToString(spec));
+  if (table->names.empty() && !spec.selected.empty())
     return Error{Code::kNotFound,
-                 fmt::format("oci:{} has no image named {}", row.location, Quote(row.selected))};
-  if (names.empty())
-    return Error{Code::kNotFound, fmt::format("oci:{} holds no images", row.location)};
-  ASSIGN_OR_RETURN(source.row.id, store_.AddSource(row, RowsOf(names)));
-  Remember(source, names);
-  return names;
+                 fmt::format("{} has no image named {}", origin, Quote(spec.selected))};
+  if (table->names.empty()) return Error{Code::kNotFound, origin + " holds no images"};
+  ASSIGN_OR_RETURN(source->row.id, store_.AddSource(source->row, RowsOf(*table)));
+  Remember(source, table);
+  return Added{table->names, table->problems};
 }
 
-std::vector<SourceSet::SourcePtr> SourceSet::SourcesNaming(const std::string& repository) const {
+// --- forgetting ----------------------------------------------------------------------------------
+
+SourceSet::Forgotten SourceSet::ForgetSource(const Known& known) {
+  const SourceRow& row = known.source->row;
+  if (Status removed = store_.RemoveSource(row.id); !removed)
+    LogWarning(fmt::format("source {}: {}", ToString(SpecOf(row)), removed.error().message));
+  MutexLock lock(mutex_);
+  if (const auto at = sources_.find(row.id); at != sources_.end()) {
+    DropNames(row.id, *at->second.table);
+    sources_.erase(at);
+  }
+  return {ToString(SpecOf(row)), known.source->source->origin(), known.table->names};
+}
+
+Result<std::vector<SourceSet::Forgotten>> SourceSet::Forget(const std::string& text) {
+  const std::vector<SourceSpec> readings = ReadingsOf(text);
+  std::vector<Known> found;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [id, known] : sources_) {
+      const SourceRow& row = known.source->row;
+      const auto means = [&](const SourceSpec& spec) {
+        return spec.kind == row.kind && spec.location == row.location &&
+               (spec.selected.empty() || spec.selected == row.selected);
+      };
+      if (std::any_of(readings.begin(), readings.end(), means)) found.push_back(known);
+    }
+  }
+  if (found.empty())
+    return Error{Code::kNotFound, fmt::format("{} is no source that was added", Quote(text))};
+  std::vector<Forgotten> forgotten;
+  for (const Known& known : found) forgotten.push_back(ForgetSource(known));
+  return forgotten;
+}
+
+Result<std::vector<SourceSet::Forgotten>> SourceSet::ForgetName(
+    const std::string& repository, const std::optional<std::string>& tag) {
+  std::vector<Known> giving;
+  for (const Known& known : SourcesNaming(repository)) {
+    const auto is_meant = [&](const LocalName& name) {
+      return name.repository == repository && (!tag || name.tag == *tag);
+    };
+    const auto& names = known.table->names;
+    if (std::none_of(names.begin(), names.end(), is_meant)) continue;
+    for (const LocalName& name : names)
+      if (!is_meant(name) && !IsImageNumber(name.tag))
+        return Error{
+            Code::kInvalid,
+            fmt::format("{}{} is one of several names that {} gives; forget that source, "
+                        "and add what is to stay",
+                        repository, tag ? ":" + *tag : "", ToString(SpecOf(known.source->row)))};
+    giving.push_back(known);
+  }
+  std::vector<Forgotten> forgotten;
+  for (const Known& known : giving) forgotten.push_back(ForgetSource(known));
+  return forgotten;
+}
+
+// --- names ---------------------------------------------------------------------------------------
+
+std::vector<SourceSet::Known> SourceSet::SourcesNaming(const std::string& repository) const {
   MutexLock lock(mutex_);
   const auto at = by_repository_.find(repository);
   if (at == by_repository_.end()) return {};
-  return {at->second.rbegin(), at->second.rend()};
+  std::vector<Known> found;
+  for (auto id = at->second.rbegin(); id != at->second.rend(); ++id)
+    found.push_back(sources_.at(*id));
+  return found;
 }
 
 std::vector<LocalName> SourceSet::LocalNamesOf(const std::string& repository) {
   std::vector<LocalName> found;
-  for (const SourcePtr& source : SourcesNaming(repository)) {
-    auto names = CurrentNames(*source);
-    if (!names) {
-      LogWarning(fmt::format("source oci:{}: {}", source->row.location, names.error().message));
+  std::set<std::string> tags;
+  for (const Known& known : SourcesNaming(repository)) {
+    const auto table = CurrentTable(known);
+    if (!table) {
+      LogWarning(
+          fmt::format("source {}: {}", ToString(SpecOf(known.source->row)), table.error().message));
       continue;
     }
-    for (LocalName& name : *names) {
-      if (name.repository != repository) continue;
-      const auto same = [&](const LocalName& other) {
-        return !name.tag.empty() && other.tag == name.tag;
-      };
-      if (std::none_of(found.begin(), found.end(), same)) found.push_back(std::move(name));
-    }
+    const auto [begin, end] = (*table)->Of(repository);
+    for (auto name = begin; name != end; ++name)
+      if (!IsImageNumber(name->tag) && (name->tag.empty() || tags.insert(name->tag).second))
+        found.push_back(*name);
   }
   return found;
 }
 
+std::vector<std::string> SourceSet::ImageNumbersOf(const std::string& repository) const {
+  std::set<std::string> numbers;
+  for (const Known& known : SourcesNaming(repository)) {
+    const auto [begin, end] = known.table->Of(repository);
+    for (auto name = begin; name != end; ++name)
+      if (IsImageNumber(name->tag)) numbers.insert(name->tag);
+  }
+  return {numbers.begin(), numbers.end()};
+}
+
 Result<LocalName> SourceSet::Find(const std::string& repository, const std::string& tag) {
-  const auto wanted = [&](const LocalName& name) {
-    return name.repository == repository && name.tag == tag;
-  };
-  for (const SourcePtr& source : SourcesNaming(repository)) {
-    const auto names = CurrentNames(*source);
-    const std::vector<LocalName>& known = names ? *names : source->last_names;
-    const auto at = std::find_if(known.begin(), known.end(), wanted);
-    if (at == known.end()) continue;
-    if (names) return *at;
-    return Error{Code::kUnavailable, fmt::format("{}:{} is in a source that is away: {}",
-                                                 repository, tag, names.error().message)};
+  const std::vector<Known> sources = SourcesNaming(repository);
+  for (const Known& known : sources) {
+    const LocalName* last = known.table->Find(repository, tag);
+    if (last == nullptr && sources.size() > kManySources &&
+        NowMs() - known.source->checked_ms < kLookAgainMs)
+      continue;
+    const auto table = CurrentTable(known);
+    if (!table && last == nullptr) continue;
+    if (!table)
+      return Error{Code::kUnavailable, fmt::format("{}:{} is in a source that is away: {}",
+                                                   repository, tag, table.error().message)};
+    if (const LocalName* name = (*table)->Find(repository, tag)) return *name;
+    const auto broken = (*table)->broken.find({repository, tag});
+    if (broken != (*table)->broken.end()) return broken->second;
   }
   return Error{Code::kNotFound, fmt::format("{}:{} is in no local source", repository, tag)};
+}
+
+std::optional<Digest> SourceSet::ImageOfId(const std::string& repository, const Digest& id) const {
+  for (const Known& known : SourcesNaming(repository)) {
+    const auto at = known.table->by_image_id.find(id);
+    if (at == known.table->by_image_id.end()) continue;
+    const auto [begin, end] = known.table->Of(repository);
+    const auto same = [&](const LocalName& name) { return name.digest == at->second; };
+    if (std::any_of(begin, end, same)) return at->second;
+  }
+  return std::nullopt;
+}
+
+void SourceSet::Refresh(const std::string& repository) {
+  for (const Known& known : SourcesNaming(repository))
+    if (known.table->images == nullptr) (void)CurrentTable(known).has_value();
 }
 
 std::vector<std::string> SourceSet::LocalRepositories() const {
@@ -220,16 +304,51 @@ std::vector<std::string> SourceSet::LocalRepositories() const {
   return names;
 }
 
+// --- who holds what ------------------------------------------------------------------------------
+
+// Those that the image's own names name, else those of the repository's names: what an index holds
+// has none.
+void SourceSet::AddRegistries(const std::vector<Known>& known, const std::string& repository,
+                              const Digest& image,
+                              std::vector<std::shared_ptr<RepositorySource>>* sources) {
+  std::set<RepositoryName> of_image;
+  std::set<RepositoryName> of_others;
+  for (const Known& one : known) {
+    // The digests of docker-archive are made here: no registry has them.
+    if (one.source->row.kind == "docker-archive") continue;
+    const auto [begin, end] = one.table->Of(repository);
+    for (auto name = begin; name != end; ++name) {
+      if (!name->registry_name || name->registry_name->ToString() == repository) continue;
+      if (name->digest == image)
+        of_image.insert(*name->registry_name);
+      else if (of_others.size() < kMostCompleting)
+        of_others.insert(*name->registry_name);
+    }
+  }
+  const auto& chosen = of_image.empty() ? of_others : of_image;
+  size_t added = 0;
+  for (const RepositoryName& name : chosen)
+    if (added++ < kMostCompleting)
+      sources->push_back(RegistryOf(name.registry)->Repository(name.path));
+}
+
 std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::string& repository,
                                                                     const Digest& image) {
+  const std::vector<Known> known = SourcesNaming(repository);
   std::vector<std::shared_ptr<RepositorySource>> found;
   std::vector<std::shared_ptr<RepositorySource>> lacking;
-  for (const SourcePtr& source : SourcesNaming(repository))
-    (source->layout->MayHold(image) ? found : lacking).push_back(source->layout);
+  for (const Known& one : known) {
+    const auto& source = one.source->source;
+    auto& place = source->MayHold(image) ? found : lacking;
+    // Several may have been chosen from one archive.
+    if (std::find(place.begin(), place.end(), source) == place.end()) place.push_back(source);
+  }
   const size_t slash = repository.find('/');
   const std::string host = repository.substr(0, slash);
   if (host != "localhost" && slash != std::string::npos)
     found.push_back(RegistryOf(host)->Repository(repository.substr(slash + 1)));
+  AddRegistries(known, repository, image, &found);
+  lacking.resize(std::min(lacking.size(), kMostLacking));
   found.insert(found.end(), lacking.begin(), lacking.end());
   return found;
 }

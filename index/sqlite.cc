@@ -155,6 +155,7 @@ Result<int64_t> Database::QueryInteger(std::string_view sql) {
   return row ? query.Integer(0) : 0;
 }
 
+int64_t Database::TotalChanges() const { return sqlite3_total_changes64(handle_); }
 int64_t Database::LastInsertId() const { return sqlite3_last_insert_rowid(handle_); }
 
 Result<Transaction> Transaction::Begin(Database& database) {

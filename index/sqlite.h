@@ -66,6 +66,8 @@ class Database {
   Status Execute(const std::string& sql);
   // The first column of the first row of `sql`; 0 where there is none.
   Result<int64_t> QueryInteger(std::string_view sql);
+  // Rows that were changed since it was opened.
+  int64_t TotalChanges() const;
   int64_t LastInsertId() const;
   const std::string& path() const { return path_; }
 

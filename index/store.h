@@ -17,12 +17,12 @@
 
 namespace lamina {
 
-// A source of images that was added by hand: an OCI layout folder for now.
+// A source of images that was added by hand: a layout or an archive.
 struct SourceRow {
   int64_t id = 0;
-  std::string kind;      // "oci"
+  std::string kind;      // "oci", "oci-archive", "docker-archive"
   std::string location;  // absolute path
-  std::string selected;  // the REF of oci:DIR:REF, empty for all
+  std::string selected;  // the REF or @N of oci:DIR:REF, empty for all
   std::string as_name;   // --as, empty where names inside the source count
   int64_t added_ns = 0;
 };
@@ -31,7 +31,7 @@ struct SourceRow {
 struct LocalNameRow {
   int64_t source_id = 0;
   std::string repository;  // "localhost/sample", "docker.io/library/debian"
-  std::string tag;         // empty for an untagged image
+  std::string tag;         // empty for an untagged image; "@2" for image 2 of the source
   Digest digest;
 };
 
@@ -66,6 +66,12 @@ class Store {
       const std::vector<LocalNameRow>& names);  // replaces the same location+selected+as_name
   Status ReplaceLocalNames(int64_t source_id, const std::vector<LocalNameRow>& names);
   Status RemoveSource(int64_t id);
+  // The answers of this origin about these names, and the images among them that nothing else names
+  // (below localhost/, all images of a repository that no source names any more).
+  Status ForgetNames(const std::vector<LocalNameRow>& names, const std::string& origin);
+  // All answers about a tag, or about all tags and images of the repository. False where there were
+  // none.
+  Result<bool> ForgetTags(const std::string& repository, const std::optional<std::string>& tag);
   Result<std::vector<SourceRow>> Sources();
   Result<std::vector<LocalNameRow>> LocalNames();
 

@@ -1,5 +1,7 @@
 // The store's sources that were added by hand and the names that they give.
 
+#include <set>
+
 #include "base/text.h"
 #include "index/store_impl.h"
 #include "index/store_rows.h"
@@ -22,6 +24,41 @@ Status InsertNames(Database& database, int64_t source_id, const std::vector<Loca
 Status DeleteNames(Database& database, int64_t source_id) {
   ASSIGN_OR_RETURN(Statement remove, database.Prepare("DELETE FROM local_name WHERE source_id=?"));
   return remove.Bind(source_id).Run();
+}
+
+// The images that this tag was, unless another tag or a source names them.
+constexpr const char* kForgetImagesOfTag =
+    "DELETE FROM image WHERE repository=?1 AND digest IN"
+    " (SELECT digest FROM tag_history WHERE repository=?1 AND tag=?2)"
+    " AND NOT EXISTS (SELECT 1 FROM tag_history h WHERE h.repository=image.repository"
+    " AND h.digest=image.digest AND h.tag<>?2)"
+    " AND NOT EXISTS (SELECT 1 FROM local_name n WHERE n.repository=image.repository"
+    " AND n.digest=image.digest)";
+
+constexpr const char* kForgetImage =
+    "DELETE FROM image WHERE repository=?1 AND digest=?2"
+    " AND NOT EXISTS (SELECT 1 FROM tag_history WHERE repository=?1 AND digest=?2)"
+    " AND NOT EXISTS (SELECT 1 FROM local_name WHERE repository=?1 AND digest=?2)";
+
+Status ForgetName(Database& database, const LocalNameRow& name, const std::string& origin) {
+  ASSIGN_OR_RETURN(Statement tags, database.Prepare("DELETE FROM tag_history"
+                                                    " WHERE repository=? AND tag=? AND origin=?"));
+  RETURN_IF_ERROR(tags.Bind(name.repository).Bind(name.tag).Bind(origin).Run());
+  ASSIGN_OR_RETURN(Statement image, database.Prepare(kForgetImage));
+  const std::string digest = name.digest.ToString();
+  return image.Bind(name.repository).Bind(digest).Run();
+}
+
+// What is left of a repository that only sources can give.
+Status ForgetEmpty(Database& database, const std::string& repository) {
+  for (const char* table : {"tag_history", "image"}) {
+    ASSIGN_OR_RETURN(Statement remove,
+                     database.Prepare(std::string("DELETE FROM ") + table +
+                                      " WHERE repository=?1 AND NOT EXISTS"
+                                      " (SELECT 1 FROM local_name WHERE repository=?1)"));
+    RETURN_IF_ERROR(remove.Bind(repository).Run());
+  }
+  return {};
 }
 
 // The id of the row, which is kept where the source was there before.
@@ -71,6 +108,44 @@ Status Store::RemoveSource(int64_t id) {
   return impl_->With([&](Database& database) -> Status {
     ASSIGN_OR_RETURN(Statement remove, database.Prepare("DELETE FROM source WHERE id=?"));
     return remove.Bind(id).Run();  // its names go with it
+  });
+}
+
+Status Store::ForgetNames(const std::vector<LocalNameRow>& names, const std::string& origin) {
+  return impl_->With([&](Database& database) -> Status {
+    ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
+    std::set<std::string> repositories;
+    for (const LocalNameRow& name : names) {
+      RETURN_IF_ERROR(ForgetName(database, name, origin));
+      repositories.insert(name.repository);
+    }
+    for (const std::string& repository : repositories)
+      if (repository.starts_with("localhost/")) RETURN_IF_ERROR(ForgetEmpty(database, repository));
+    return transaction.Commit();
+  });
+}
+
+Result<bool> Store::ForgetTags(const std::string& repository,
+                               const std::optional<std::string>& tag) {
+  return impl_->With([&](Database& database) -> Result<bool> {
+    ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
+    const int64_t before = database.TotalChanges();
+    if (tag) {
+      ASSIGN_OR_RETURN(Statement images, database.Prepare(kForgetImagesOfTag));
+      RETURN_IF_ERROR(images.Bind(repository).Bind(*tag).Run());
+      ASSIGN_OR_RETURN(Statement tags, database.Prepare("DELETE FROM tag_history"
+                                                        " WHERE repository=? AND tag=?"));
+      RETURN_IF_ERROR(tags.Bind(repository).Bind(*tag).Run());
+    } else {
+      for (const char* statement :
+           {"DELETE FROM tag_history WHERE repository=?", "DELETE FROM image WHERE repository=?"}) {
+        ASSIGN_OR_RETURN(Statement remove, database.Prepare(statement));
+        RETURN_IF_ERROR(remove.Bind(repository).Run());
+      }
+    }
+    const bool any = database.TotalChanges() != before;
+    RETURN_IF_ERROR(transaction.Commit());
+    return any;
   });
 }
 

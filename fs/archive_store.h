@@ -1,0 +1,38 @@
+#pragma once
+
+// ArchiveStore: opens archive files, so that their members can be read in place. A plain tar costs
+// a read for each header. One that is compressed as a whole (gzip, zstd, by its magic) is treated
+// as a layer: it is streamed once into a layer index with checkpoints, named by what stat(2) says
+// of the file, and read through the cache like a layer from then on, by this process and later
+// ones.
+//
+// Any thread. Blocks on local disk; the first time on a compressed archive for as long as it takes
+// to stream it.
+
+#include <memory>
+#include <string>
+
+#include "base/archive.h"
+#include "base/result.h"
+#include "fetch/file_identity.h"
+#include "fs/layer_store.h"
+
+namespace lamina {
+
+class ArchiveStore {
+ public:
+  // `layers` outlives it.
+  explicit ArchiveStore(LayerStore& layers) : layers_(layers) {}
+
+  // kUnavailable where the file is away or is not the one of `identity` any more.
+  Result<std::shared_ptr<const Archive>> Open(const std::string& path,
+                                              const FileIdentity& identity);
+
+ private:
+  Result<std::shared_ptr<const Archive>> OpenPacked(const std::string& path,
+                                                    const FileIdentity& identity);
+
+  LayerStore& layers_;
+};
+
+}  // namespace lamina
