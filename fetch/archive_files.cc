@@ -43,9 +43,17 @@ std::optional<std::string> CleanMemberName(std::string_view name) {
   return Joined(kept);
 }
 
+// No archive is another thing than no member.
+Error ArchiveFiles::Away(Error error) const {
+  if (error.code != Code::kNotFound) return error;
+  return Error{Code::kUnavailable, origin_ + " is away: there is no such file"};
+}
+
 Result<ArchiveFiles::OpenedPtr> ArchiveFiles::OpenNow() {
   auto opened = std::make_shared<Opened>();
-  ASSIGN_OR_RETURN(opened->identity, IdentifyFile(path_, /*follow=*/true));
+  auto identity = IdentifyFile(path_, /*follow=*/true);
+  if (!identity) return Away(std::move(identity).error());
+  opened->identity = *identity;
   // Judged before the reading: a change after this moment gives another identity.
   opened->settled = IsSettled(opened->identity);
   auto archive = opener_(path_, opened->identity);
@@ -66,9 +74,7 @@ Result<ArchiveFiles::OpenedPtr> ArchiveFiles::Current() {
     }
     if (opened == nullptr) return OpenedPtr();
     const auto now = IdentifyFile(path_, /*follow=*/true);
-    if (!now && now.error().code == Code::kNotFound)
-      return Error{Code::kUnavailable, origin_ + " is away: there is no such file"};
-    if (!now) return now.error();
+    if (!now) return Away(now.error());
     return *now == opened->identity ? opened : OpenedPtr();
   };
   ASSIGN_OR_RETURN(OpenedPtr current, known());
@@ -84,7 +90,9 @@ Result<ArchiveFiles::OpenedPtr> ArchiveFiles::Current() {
 }
 
 Result<FileIdentity> ArchiveFiles::Identify(const std::string& /*name*/) {
-  return IdentifyFile(path_, /*follow=*/true);
+  auto identity = IdentifyFile(path_, /*follow=*/true);
+  if (!identity) return Away(std::move(identity).error());
+  return identity;
 }
 
 void ArchiveFiles::Refresh() {

@@ -52,6 +52,7 @@ class ArchiveFiles : public SourceFiles {
 
   Result<OpenedPtr> Current() EXCLUDES(mutex_);
   Result<OpenedPtr> OpenNow();
+  Error Away(Error error) const;
   // The file that a name leads to; kNotFound where there is none.
   Result<Found> Resolve(const std::string& name);
   Result<Found> ResolveFile(const std::string& name);

@@ -211,12 +211,8 @@ Result<DockerArchive::SnapshotPtr> DockerArchive::Current() {
     const MutexLock lock(mutex_);
     known = snapshot_;
   }
-  const auto now = files_->Identify("manifest.json");
-  if (!now) {
-    if (now.error().code != Code::kNotFound) return now.error();
-    return Error{Code::kUnavailable, origin() + " is away: there is no such file"};
-  }
-  if (known != nullptr && known->settled && *now == known->identity) return known;
+  ASSIGN_OR_RETURN(const FileIdentity now, files_->Identify("manifest.json"));
+  if (known != nullptr && known->settled && now == known->identity) return known;
   ASSIGN_OR_RETURN(SnapshotPtr fresh, ReadArchive());
   const MutexLock lock(mutex_);
   snapshot_ = fresh;

@@ -14,6 +14,7 @@
 namespace lamina {
 namespace {
 
+constexpr std::string_view kDockerArchive = "docker-archive";
 constexpr size_t kMostRegistries = 256;
 // Where so many sources name one repository, those that do not have a tag are looked at again only
 // after a moment, so that listing many tags does not look at every source for each of them.
@@ -306,16 +307,30 @@ std::vector<std::string> SourceSet::LocalRepositories() const {
 
 // --- who holds what ------------------------------------------------------------------------------
 
-// Those that the image's own names name, else those of the repository's names: what an index holds
-// has none.
+bool SourceSet::IsOfDockerArchive(const std::vector<Known>& known, const std::string& repository,
+                                  const Digest& image) {
+  for (const Known& one : known) {
+    if (one.source->row.kind != kDockerArchive) continue;
+    const auto [begin, end] = one.table->Of(repository);
+    if (std::any_of(begin, end, [&](const LocalName& name) { return name.digest == image; }))
+      return true;
+  }
+  return false;
+}
+
+// That of the repository, then those that the image's own names name, else those of the
+// repository's names: what an index holds has none.
 void SourceSet::AddRegistries(const std::vector<Known>& known, const std::string& repository,
                               const Digest& image,
                               std::vector<std::shared_ptr<RepositorySource>>* sources) {
+  const size_t slash = repository.find('/');
+  const std::string host = repository.substr(0, slash);
+  if (host != "localhost" && slash != std::string::npos)
+    sources->push_back(RegistryOf(host)->Repository(repository.substr(slash + 1)));
   std::set<RepositoryName> of_image;
   std::set<RepositoryName> of_others;
   for (const Known& one : known) {
-    // The digests of docker-archive are made here: no registry has them.
-    if (one.source->row.kind == "docker-archive") continue;
+    if (one.source->row.kind == kDockerArchive) continue;
     const auto [begin, end] = one.table->Of(repository);
     for (auto name = begin; name != end; ++name) {
       if (!name->registry_name || name->registry_name->ToString() == repository) continue;
@@ -343,11 +358,8 @@ std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::s
     // Several may have been chosen from one archive.
     if (std::find(place.begin(), place.end(), source) == place.end()) place.push_back(source);
   }
-  const size_t slash = repository.find('/');
-  const std::string host = repository.substr(0, slash);
-  if (host != "localhost" && slash != std::string::npos)
-    found.push_back(RegistryOf(host)->Repository(repository.substr(slash + 1)));
-  AddRegistries(known, repository, image, &found);
+  // The digests of docker-archive are made here: no registry has them.
+  if (!IsOfDockerArchive(known, repository, image)) AddRegistries(known, repository, image, &found);
   lacking.resize(std::min(lacking.size(), kMostLacking));
   found.insert(found.end(), lacking.begin(), lacking.end());
   return found;

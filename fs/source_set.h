@@ -101,6 +101,8 @@ class SourceSet {
   void Remember(const SourcePtr& source, TablePtr table) EXCLUDES(mutex_);
   void DropNames(int64_t id, const NameTable& table) REQUIRES(mutex_);
   Forgotten ForgetSource(const Known& known) EXCLUDES(mutex_);
+  static bool IsOfDockerArchive(const std::vector<Known>& known, const std::string& repository,
+                                const Digest& image);
   void AddRegistries(const std::vector<Known>& known, const std::string& repository,
                      const Digest& image, std::vector<std::shared_ptr<RepositorySource>>* sources);
 

@@ -166,19 +166,19 @@ class Lamina:
         pattern = re.compile(r'lamina_fuse_messages_total\{op="(\w+)"\}')
         return {m[1]: value for name, value in self.metrics().items() if (m := pattern.fullmatch(name))}
 
-    def _whole_log(self):
+    def log_text(self):
         if not os.path.exists(self.log_path):
             return ""
         with open(self.log_path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
 
     def log(self):
-        text = self._whole_log()
+        text = self.log_text()
         return "--- log of lamina (its end) ---\n" + text[-LOG_END:] if text else ""
 
     def sanitizer_report(self):
         """What a sanitizer first said in the log, which holds every start of the daemon, or nothing."""
-        text = self._whole_log()
+        text = self.log_text()
         found = [at for at in map(text.find, SANITIZER_MARKS) if at >= 0]
         if not found:
             return None
