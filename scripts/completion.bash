@@ -12,9 +12,14 @@ _lamina() {
   choices=$(_lamina_words "${COMP_WORDS[0]}" "${command[@]}")
   if [[ ${#command[@]} -gt 0 && ${word} != -* ]]; then
     case ${command[0]} in
-      resolve | inspect | fetch | ls)
+      resolve | inspect | fetch | forget | ls)
         choices=$("${COMP_WORDS[0]}" ls --json 2>/dev/null |
           sed -nE 's/^ *"repository": "(.*)",?$/\1/p' | sort -u) ;;
+      add)
+        if [[ ${word} == *:* || ${COMP_WORDS[COMP_CWORD - 1]} == : ]]; then
+          mapfile -t COMPREPLY < <(compgen -f -- "${word##*:}"); return
+        fi
+        choices="oci: oci-archive: docker-archive:" ;;
       mount | umount | doctor) mapfile -t COMPREPLY < <(compgen -d -- "${word}"); return ;;
     esac
   fi
