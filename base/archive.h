@@ -18,11 +18,11 @@ struct ArchiveMember {
   enum class Kind : uint8_t { kFile, kSymlink, kHardlink };
 
   Kind kind = Kind::kFile;
-  bool sparse = false;  // holes are left out of its bytes: it cannot be read in place
-  std::string path;     // as in the archive, not cleaned
-  std::string target;   // of links, as written
-  uint64_t offset = 0;  // of its bytes, in a space of the archive's own
-  uint64_t size = 0;    // bytes
+  bool sparse = false;   // holes are left out of its bytes: it cannot be read in place
+  std::string path{};    // as in the archive, not cleaned
+  std::string target{};  // of links, as written
+  uint64_t offset = 0;   // of its bytes, in a space of the archive's own
+  uint64_t size = 0;     // bytes
 };
 
 class Archive {

@@ -206,17 +206,22 @@ Result<DockerArchive::SnapshotPtr> DockerArchive::ReadArchive() {
 }
 
 Result<DockerArchive::SnapshotPtr> DockerArchive::Current() {
-  SnapshotPtr known;
-  {
+  const auto known = [this]() -> Result<SnapshotPtr> {
+    ASSIGN_OR_RETURN(const FileIdentity now, files_->Identify("manifest.json"));
     const MutexLock lock(mutex_);
-    known = snapshot_;
-  }
-  ASSIGN_OR_RETURN(const FileIdentity now, files_->Identify("manifest.json"));
-  if (known != nullptr && known->settled && now == known->identity) return known;
-  ASSIGN_OR_RETURN(SnapshotPtr fresh, ReadArchive());
-  const MutexLock lock(mutex_);
-  snapshot_ = fresh;
-  return fresh;
+    const bool holds = snapshot_ != nullptr && snapshot_->settled && now == snapshot_->identity;
+    return holds ? snapshot_ : SnapshotPtr();
+  };
+  ASSIGN_OR_RETURN(SnapshotPtr current, known());
+  if (current != nullptr) return current;
+  return reading_.Do(0, [&]() -> Result<SnapshotPtr> {
+    ASSIGN_OR_RETURN(SnapshotPtr fresh, known());
+    if (fresh != nullptr) return fresh;
+    ASSIGN_OR_RETURN(fresh, ReadArchive());
+    const MutexLock lock(mutex_);
+    snapshot_ = fresh;
+    return fresh;
+  });
 }
 
 Status DockerArchive::Check() {

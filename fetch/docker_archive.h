@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/single_flight.h"
 #include "fetch/file_identity.h"
 #include "fetch/local_source.h"
 #include "fetch/source_files.h"
@@ -57,6 +58,7 @@ class DockerArchive : public LocalSource {
   Result<const Blob*> FindBlob(const Snapshot& snapshot, const Digest& digest) const;
 
   const std::shared_ptr<SourceFiles> files_;
+  SingleFlight<int, SnapshotPtr> reading_;
   Mutex mutex_;  // leaf; not held while reading
   SnapshotPtr snapshot_ GUARDED_BY(mutex_);
 };

@@ -23,6 +23,7 @@ constexpr int64_t kLookAgainMs = 500;
 // Of those that lack an image: something else may hold its layers, but not any number of them.
 constexpr size_t kMostLacking = 8;
 constexpr size_t kMostCompleting = 4;
+constexpr size_t kMostForgotten = 64;  // places of sources that are no more
 
 int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -78,7 +79,7 @@ Status SourceSet::Load() {
     for (const LocalNameRow* name : names[row.id])
       last->names.push_back({name->repository, name->tag, name->digest, local});
     last->Sort();
-    Remember(source, last);
+    RememberNew(source, last);
     if (row.kind != "oci") continue;
     if (auto table = CurrentTable({source, last}); !table)
       LogWarning(
@@ -90,6 +91,8 @@ Status SourceSet::Load() {
 std::shared_ptr<LocalSource> SourceSet::LocalSourceAt(const std::string& kind,
                                                       const std::string& location) {
   MutexLock lock(mutex_);
+  if (local_sources_.size() > 2 * sources_.size() + kMostForgotten)
+    std::erase_if(local_sources_, [](const auto& item) { return item.second.expired(); });
   auto& kept = local_sources_[kind + ":" + location];
   auto source = kept.lock();
   if (!source) kept = source = SourceAt(kind, location, archives_);
@@ -102,9 +105,9 @@ Result<SourceSet::TablePtr> SourceSet::CurrentTable(const Known& known) {
   source.checked_ms = NowMs();
   if (known.table->images == images) return known.table;
   const auto table = std::make_shared<const NameTable>(NamesOf(source.row, source.source, images));
-  WarnOf(*table);
   Remember(known.source, table);
   if (table->names == known.table->names) return table;
+  WarnOf(*table);
   if (Status kept = store_.ReplaceLocalNames(source.row.id, RowsOf(*table)); !kept)
     LogWarning(fmt::format("source {}: {}", ToString(SpecOf(source.row)), kept.error().message));
   return table;
@@ -120,16 +123,22 @@ void SourceSet::DropNames(int64_t id, const NameTable& table) {
 }
 
 void SourceSet::Remember(const SourcePtr& source, TablePtr table) {
-  const int64_t id = source->row.id;
-  const std::set<std::string> repositories = RepositoriesOf(*table);
   MutexLock lock(mutex_);
-  if (const auto old = sources_.find(id); old != sources_.end()) {
-    // What somebody else has added again meanwhile is not put back.
-    if (old->second.source->row.added_ns > source->row.added_ns) return;
-    DropNames(id, *old->second.table);
-  }
+  const auto old = sources_.find(source->row.id);
+  if (old != sources_.end() && old->second.source == source) Put(source, std::move(table));
+}
+
+void SourceSet::RememberNew(const SourcePtr& source, TablePtr table) {
+  MutexLock lock(mutex_);
+  Put(source, std::move(table));
+}
+
+void SourceSet::Put(const SourcePtr& source, TablePtr table) {
+  const int64_t id = source->row.id;
+  if (const auto old = sources_.find(id); old != sources_.end()) DropNames(id, *old->second.table);
+  const auto repositories = RepositoriesOf(*table);
   sources_.insert_or_assign(id, Known{source, std::move(table)});
-  const auto earlier = [&](int64_t a, int64_t b) {
+  const auto earlier = [&](int64_t a, int64_t b) REQUIRES(mutex_) {
     return std::make_tuple(sources_.at(a).source->row.added_ns, a) <
            std::make_tuple(sources_.at(b).source->row.added_ns, b);
   };
@@ -161,7 +170,7 @@ Result<SourceSet::Added> SourceSet::Add(const std::string& text, const std::stri
                  fmt::format("{} has no image named {}", origin, Quote(spec.selected))};
   if (table->names.empty()) return Error{Code::kNotFound, origin + " holds no images"};
   ASSIGN_OR_RETURN(source->row.id, store_.AddSource(source->row, RowsOf(*table)));
-  Remember(source, table);
+  RememberNew(source, table);
   return Added{table->names, table->problems};
 }
 

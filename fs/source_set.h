@@ -97,8 +97,11 @@ class SourceSet {
   Result<TablePtr> CurrentTable(const Known& known) EXCLUDES(mutex_);
   std::shared_ptr<LocalSource> LocalSourceAt(const std::string& kind, const std::string& location)
       EXCLUDES(mutex_);
-  // In the place of what was known of the same source.
+  // In the place of what was known of the same source; one that is not known, since it was
+  // forgotten meanwhile, is not made known.
   void Remember(const SourcePtr& source, TablePtr table) EXCLUDES(mutex_);
+  void RememberNew(const SourcePtr& source, TablePtr table) EXCLUDES(mutex_);
+  void Put(const SourcePtr& source, TablePtr table) REQUIRES(mutex_);
   void DropNames(int64_t id, const NameTable& table) REQUIRES(mutex_);
   Forgotten ForgetSource(const Known& known) EXCLUDES(mutex_);
   static bool IsOfDockerArchive(const std::vector<Known>& known, const std::string& repository,

@@ -85,6 +85,43 @@ TEST_F(StoreTest, RemovedSourceTakesItsNamesAndItsIdNeverComesBack) {
   EXPECT_GT(*store_->AddSource(row, {}), id);
 }
 
+TEST_F(StoreTest, ForgottenNamesLeaveWhatOthersHaveSaid) {
+  Open();
+  const auto record = [&](const std::string& repository, const std::string& tag,
+                          const std::string& content, const std::string& origin) {
+    ASSERT_TRUE(store_->RecordTag({repository, tag, DigestOf(content), origin, 1, 1}));
+    ASSERT_TRUE(store_->RecordImage(repository, DigestOf(content), 1));
+  };
+  record("docker.io/a/b", "1", "remote", "https://registry");
+  record("docker.io/a/b", "1", "local", "oci:/l");
+  record("docker.io/a/b", "2", "remote", "https://registry");
+  record("localhost/x", "1", "local", "oci:/l");
+  ASSERT_TRUE(store_->RecordImage("localhost/x", DigestOf("child"), 1));
+  ASSERT_TRUE(store_->ForgetNames(
+      {{0, "docker.io/a/b", "1", DigestOf("local")}, {0, "localhost/x", "1", DigestOf("local")}},
+      "oci:/l"));
+  EXPECT_EQ((*store_->CurrentTag("docker.io/a/b", "1"))->digest, DigestOf("remote"));
+  EXPECT_THAT(*store_->Images("docker.io/a/b"), ElementsAre(DigestOf("remote")));
+  EXPECT_THAT(*store_->Repositories(), ElementsAre("docker.io/a/b"));
+}
+
+TEST_F(StoreTest, AForgottenTagTakesItsImagesUnlessSomethingElseNamesThem) {
+  Open();
+  const auto record = [&](const std::string& tag, const std::string& content) {
+    ASSERT_TRUE(store_->RecordTag({"h/a", tag, DigestOf(content), "https://h", 1, 1}));
+    ASSERT_TRUE(store_->RecordImage("h/a", DigestOf(content), 1));
+  };
+  record("1", "old");
+  record("1", "new");
+  record("2", "new");
+  EXPECT_TRUE(*store_->ForgetTags("h/a", "1"));
+  EXPECT_FALSE(*store_->ForgetTags("h/a", "1"));
+  EXPECT_FALSE((*store_->CurrentTag("h/a", "1")).has_value());
+  EXPECT_THAT(*store_->Images("h/a"), ElementsAre(DigestOf("new")));
+  EXPECT_TRUE(*store_->ForgetTags("h/a", std::nullopt));
+  EXPECT_THAT(*store_->Repositories(), IsEmpty());
+}
+
 TEST_F(StoreTest, NamesAreReplacedAsAWholeAndOnlyOfAKnownSource) {
   Open();
   const int64_t id =
