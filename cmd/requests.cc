@@ -2,17 +2,14 @@
 
 #include <fmt/core.h>
 
-#include <atomic>
-#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <system_error>
-#include <thread>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cmd/progress_watch.h"
 #include "cmd/source_requests.h"
 
 namespace lamina {
@@ -116,53 +113,17 @@ Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
               {"status", Json::parse(named.image->StatusJson(), nullptr, false)}};
 }
 
-// Tells of the indexing of an image, a few times a second, for as long as it lives.
-class IndexingWatch {
- public:
-  IndexingWatch(const Image& image, const ProgressSink& progress)
-      : image_(image), progress_(progress) {
-    try {
-      thread_ = std::thread([this] { Run(); });
-    } catch (const std::system_error& failure) {
-      LogDebug(std::string("no progress is told: ") + failure.what());
-    }
-  }
-  ~IndexingWatch() {
-    done_ = true;
-    if (thread_.joinable()) thread_.join();
-  }
-  IndexingWatch(const IndexingWatch&) = delete;
-  IndexingWatch& operator=(const IndexingWatch&) = delete;
-
- private:
-  void Run() {
-    try {
-      while (!done_ && Tell())
-        for (int i = 0; i < 5 && !done_; ++i)
-          std::this_thread::sleep_for(std::chrono::milliseconds(40));
-    } catch (const std::exception& failure) {
-      LogDebug(std::string("no more progress is told: ") + failure.what());
-    }
-  }
-  bool Tell() {
+// Tells of the indexing of the image meanwhile.
+Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink& progress) {
+  const ProgressWatch watch([&] {
     uint64_t finished = 0;
     uint64_t all = 0;
-    for (const auto& layer : image_.progress()) {
+    for (const auto& layer : image.progress()) {
       finished += layer->done_bytes;
       all += layer->total_bytes;
     }
-    return progress_(
-        Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
-  }
-
-  const Image& image_;
-  const ProgressSink& progress_;
-  std::atomic<bool> done_{false};
-  std::thread thread_;
-};
-
-Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink& progress) {
-  const IndexingWatch watch(image, progress);
+    return progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
+  });
   return image.EnsureTree();
 }
 

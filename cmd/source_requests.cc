@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "cmd/progress_watch.h"
+
 namespace lamina {
 namespace {
 
@@ -37,7 +39,12 @@ Result<Json> ForEach(const Json& texts,
 
 }  // namespace
 
-Result<Json> AddSources(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> AddSources(Engine& engine, const Json& request, const ProgressSink& progress) {
+  const ProgressWatch watch([&] {
+    const auto [done, of] = engine.catalog().StreamedOfArchives();
+    return of == 0 ||
+           progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", done}, {"of", of}});
+  });
   const std::string as_name = request.value("as", "");
   Json added = Json::array();
   const auto add = [&](const std::string& source, const Failed& fail) -> Status {

@@ -201,6 +201,27 @@ Result<std::shared_ptr<const Archive>> ArchiveStore::Open(const std::string& pat
       std::make_shared<PlainArchive>(path, identity, std::move(members)));
 }
 
+std::shared_ptr<LayerProgress> ArchiveStore::NewProgress() {
+  auto progress = std::make_shared<LayerProgress>();
+  MutexLock lock(mutex_);
+  std::erase_if(streaming_, [](const auto& known) { return known.expired(); });
+  streaming_.push_back(progress);
+  return progress;
+}
+
+std::pair<uint64_t, uint64_t> ArchiveStore::Streamed() const {
+  uint64_t done = 0;
+  uint64_t all = 0;
+  MutexLock lock(mutex_);
+  for (const auto& known : streaming_) {
+    const auto progress = known.lock();
+    if (!progress || progress->finished) continue;
+    done += progress->done_bytes;
+    all += progress->total_bytes;
+  }
+  return {done, all};
+}
+
 Result<std::shared_ptr<const Archive>> ArchiveStore::OpenPacked(const std::string& path,
                                                                 const FileIdentity& identity) {
   const Digest name = NameOfPacked(path, identity);
@@ -208,7 +229,7 @@ Result<std::shared_ptr<const Archive>> ArchiveStore::OpenPacked(const std::strin
                              .diff_id = std::nullopt,
                              .name = "the archive " + path,
                              .sources = {std::make_shared<ArchiveFile>(path, identity, name)},
-                             .progress = nullptr};
+                             .progress = NewProgress()};
   ASSIGN_OR_RETURN(std::shared_ptr<Layer> layer, layers_.Get(request));
   ASSIGN_OR_RETURN(std::vector<ArchiveMember> members, MembersOf(layer->index()));
   return std::shared_ptr<const Archive>(std::make_shared<PackedArchive>(

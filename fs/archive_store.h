@@ -11,8 +11,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/archive.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fetch/file_identity.h"
 #include "fs/layer_store.h"
@@ -28,11 +31,17 @@ class ArchiveStore {
   Result<std::shared_ptr<const Archive>> Open(const std::string& path,
                                               const FileIdentity& identity);
 
+  // Bytes done, and of how many, of the compressed archives that are being streamed now.
+  std::pair<uint64_t, uint64_t> Streamed() const EXCLUDES(mutex_);
+
  private:
+  std::shared_ptr<LayerProgress> NewProgress() EXCLUDES(mutex_);
   Result<std::shared_ptr<const Archive>> OpenPacked(const std::string& path,
                                                     const FileIdentity& identity);
 
   LayerStore& layers_;
+  mutable Mutex mutex_;  // leaf
+  std::vector<std::weak_ptr<LayerProgress>> streaming_ GUARDED_BY(mutex_);
 };
 
 }  // namespace lamina

@@ -133,6 +133,8 @@ class Catalog {
   // KIND:PATH[:WHICH] (source_spec.h). `as_name` as in --as, may be empty. An error where nothing
   // of it can be used. Blocks on local disk.
   Result<AddedSource> AddSource(const std::string& source, const std::string& as_name);
+  // Bytes done, and of how many, of the compressed archives that are being streamed now.
+  std::pair<uint64_t, uint64_t> StreamedOfArchives() const { return archives_.Streamed(); }
   // What was forgotten, in words: sources, and what was known of a name. A source as it was added,
   // or a reference (a repository without a tag means all of it). Blocks on local disk.
   Result<std::vector<std::string>> Forget(const std::string& source_or_reference);
