@@ -20,6 +20,7 @@ constexpr uint64_t kHeadBytes = 2048;
 // A member of a compressed archive is streamed in pieces of this size, each with a time of its own.
 constexpr uint64_t kPiece = 1u << 20;
 constexpr std::chrono::seconds kPieceBound(60);
+constexpr size_t kMostKept = 16;
 
 // The name of the index of a compressed archive: a digest of what stat(2) says of the file. The
 // time of change is left out, since a new name or mode makes no new content, and the number of the
@@ -128,24 +129,25 @@ class PackedMember : public BlobSource {
 
 class PackedArchive : public Archive {
  public:
-  PackedArchive(std::shared_ptr<Layer> layer, std::vector<ArchiveMember> members,
-                std::string origin, const std::atomic<bool>& cancelled)
-      : layer_(std::move(layer)),
+  PackedArchive(ArchiveStore& store, LayerRequest request, std::vector<ArchiveMember> members,
+                std::string origin)
+      : store_(store),
+        request_(std::move(request)),
         members_(std::move(members)),
-        origin_(std::move(origin)),
-        cancelled_(cancelled) {}
+        origin_(std::move(origin)) {}
 
   const std::vector<ArchiveMember>& members() const override { return members_; }
   Result<std::shared_ptr<BlobSource>> Open(const ArchiveMember& member) const override {
+    ASSIGN_OR_RETURN(std::shared_ptr<Layer> layer, store_.OpenLayer(request_));
     return std::shared_ptr<BlobSource>(
-        std::make_shared<PackedMember>(layer_, member, origin_, cancelled_));
+        std::make_shared<PackedMember>(std::move(layer), member, origin_, store_.cancelled()));
   }
 
  private:
-  const std::shared_ptr<Layer> layer_;
+  ArchiveStore& store_;
+  const LayerRequest request_;
   const std::vector<ArchiveMember> members_;
   const std::string origin_;
-  const std::atomic<bool>& cancelled_;
 };
 
 std::optional<ArchiveMember> MemberOf(const LayerInode& inode, std::string path) {
@@ -201,6 +203,19 @@ Result<std::shared_ptr<const Archive>> ArchiveStore::Open(const std::string& pat
       std::make_shared<PlainArchive>(path, identity, std::move(members)));
 }
 
+Result<std::shared_ptr<Layer>> ArchiveStore::OpenLayer(const LayerRequest& request) {
+  ASSIGN_OR_RETURN(std::shared_ptr<Layer> layer, layers_.Get(request));
+  std::shared_ptr<Layer> let_go;  // closed without the lock
+  MutexLock lock(mutex_);
+  std::erase(kept_, layer);
+  kept_.push_back(layer);
+  if (kept_.size() > kMostKept) {
+    let_go = std::move(kept_.front());
+    kept_.pop_front();
+  }
+  return layer;
+}
+
 std::shared_ptr<LayerProgress> ArchiveStore::NewProgress() {
   auto progress = std::make_shared<LayerProgress>();
   MutexLock lock(mutex_);
@@ -230,10 +245,10 @@ Result<std::shared_ptr<const Archive>> ArchiveStore::OpenPacked(const std::strin
                              .name = "the archive " + path,
                              .sources = {std::make_shared<ArchiveFile>(path, identity, name)},
                              .progress = NewProgress()};
-  ASSIGN_OR_RETURN(std::shared_ptr<Layer> layer, layers_.Get(request));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Layer> layer, OpenLayer(request));
   ASSIGN_OR_RETURN(std::vector<ArchiveMember> members, MembersOf(layer->index()));
-  return std::shared_ptr<const Archive>(std::make_shared<PackedArchive>(
-      std::move(layer), std::move(members), "archive:" + path, layers_.cancelled()));
+  return std::shared_ptr<const Archive>(
+      std::make_shared<PackedArchive>(*this, request, std::move(members), "archive:" + path));
 }
 
 }  // namespace lamina

@@ -9,6 +9,8 @@
 // Any thread. Blocks on local disk; the first time on a compressed archive for as long as it takes
 // to stream it.
 
+#include <atomic>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -33,6 +35,10 @@ class ArchiveStore {
 
   // Bytes done, and of how many, of the compressed archives that are being streamed now.
   std::pair<uint64_t, uint64_t> Streamed() const EXCLUDES(mutex_);
+  // The layer that a compressed archive is. The last few stay open, not all: there may be more
+  // archives than file descriptors.
+  Result<std::shared_ptr<Layer>> OpenLayer(const LayerRequest& request) EXCLUDES(mutex_);
+  const std::atomic<bool>& cancelled() const { return layers_.cancelled(); }
 
  private:
   std::shared_ptr<LayerProgress> NewProgress() EXCLUDES(mutex_);
@@ -42,6 +48,7 @@ class ArchiveStore {
   LayerStore& layers_;
   mutable Mutex mutex_;  // leaf
   std::vector<std::weak_ptr<LayerProgress>> streaming_ GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<Layer>> kept_ GUARDED_BY(mutex_);  // the one used last is the last
 };
 
 }  // namespace lamina
