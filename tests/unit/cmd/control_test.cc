@@ -124,8 +124,51 @@ TEST_F(ControlTest, ADaemonsNotFoundIsNotItsAbsence) {
   });
   auto client = ControlClient::Connect(Socket());
   ASSERT_TRUE(client && client->has_value());
-  EXPECT_EQ((*client)->Ask({}, {.progress = [](const Json&) { return true; }, .data = nullptr}).error().message,
+  EXPECT_EQ((*client)
+                ->Ask({}, {.progress = [](const Json&) { return true; }, .data = nullptr})
+                .error()
+                .message,
             "nobody knows it");
+}
+
+TEST_F(ControlTest, DataComesInOrderBeforeTheAnswer) {
+  std::string sent;
+  for (int i = 0; i < 500'000; ++i) sent += std::to_string(i) + "\n";
+  Start([&](const Json&, const Replies& replies) -> Result<Json> {
+    RETURN_IF_ERROR(replies.data(AsBytes(sent).first(10)));
+    replies.progress({{"what", "between"}});
+    RETURN_IF_ERROR(replies.data({}));
+    RETURN_IF_ERROR(replies.data(AsBytes(sent).subspan(10)));
+    return Json{{"bytes", sent.size()}};
+  });
+  auto client = ControlClient::Connect(Socket());
+  ASSERT_TRUE(client && client->has_value());
+  std::string got;
+  const auto answer = (*client)->Ask({}, {.progress = [](const Json&) { return true; },
+                                          .data = [&](ByteSpan bytes) -> Status {
+                                            got += AsText(bytes);
+                                            return {};
+                                          }});
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_EQ((*answer)["bytes"], sent.size());
+  EXPECT_TRUE(got == sent);
+}
+
+TEST_F(ControlTest, WhoTakesNoDataIsLeft) {
+  std::atomic<bool> refused{false};
+  Start(
+      [&](const Json&, const Replies& replies) -> Result<Json> {
+        const std::string piece(1 << 20, 'x');
+        for (;;)
+          if (Status sent = replies.data(AsBytes(piece)); !sent) {
+            refused = true;
+            return std::move(sent).error();
+          }
+      },
+      {.answer_wait = std::chrono::seconds(1), .data_wait = std::chrono::seconds(2)});
+  const UniqueFd client = Connect();
+  Say(client, "{}\n");
+  while (!refused) std::this_thread::yield();
 }
 
 TEST_F(ControlTest, NobodyListensAfterItHasEnded) {
