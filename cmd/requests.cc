@@ -108,6 +108,19 @@ Result<Json> Resolve(Engine& engine, const Json& request, const Replies&) {
   return answer;
 }
 
+// What the reference offers besides the image that was chosen; empty where it names an image.
+Result<Json> PlatformsJson(Engine& engine, const NamedImage& named) {
+  ASSIGN_OR_RETURN(const Resolution all, engine.catalog().Resolve(named.reference));
+  ASSIGN_OR_RETURN(const auto offers,
+                   engine.catalog().Offers(named.reference.repository.ToString(), all.digest));
+  Json platforms = Json::array();
+  for (const Catalog::Offer& offer : offers)
+    platforms.push_back({{"platform", offer.platform ? offer.platform->ToString() : ""},
+                         {"digest", offer.digest.ToString()},
+                         {"chosen", offer.digest == named.image->documents().manifest_digest}});
+  return platforms;
+}
+
 Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
   // An image whose layers are indexed opens from local disk; one that is not stays as it is.
@@ -119,7 +132,9 @@ Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
     ASSIGN_OR_RETURN(const auto tree, named.image->EnsureTree());
     RETURN_IF_ERROR(named.image->OpenLocalLayers(*tree));
   }
+  ASSIGN_OR_RETURN(Json platforms, PlatformsJson(engine, named));
   return Json{{"name", documents.repository},
+              {"platforms", std::move(platforms)},
               {"resolution", ResolutionJson(named.resolution)},
               {"manifest", Json::parse(documents.manifest, nullptr, false)},
               {"config", Json::parse(documents.config, nullptr, false)},
