@@ -15,6 +15,9 @@ int RunList(const CommonOptions& common, const std::string& repository);
 int RunResolve(const CommonOptions& common, const ReferenceCommand& command);
 int RunInspect(const CommonOptions& common, const ReferenceCommand& command);
 int RunFetch(const CommonOptions& common, const ReferenceCommand& command);
+int RunCat(const CommonOptions& common, const CatCommand& command);
+int RunTree(const CommonOptions& common, const TreeCommand& command);
+int RunCopy(const CommonOptions& common, const CopyCommand& command);
 int RunDoctor(const CommonOptions& common, const std::string& mountpoint);
 int RunVersion(const CommonOptions& common);
 

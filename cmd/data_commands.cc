@@ -82,6 +82,9 @@ void ShowInspection(const Json& answer) {
       Print(fmt::format(
           "  {:<9} {}", key,
           EscapeControl(config[key].dump(-1, ' ', false, Json::error_handler_t::replace))));
+  for (const Json& offer : answer.value("platforms", Json::array()))
+    Print(fmt::format("  {} {:<16} {}", offer.value("chosen", false) ? "chosen " : "offered",
+                      EscapeControl(offer.value("platform", "")), offer.value("digest", "")));
   Print("layers, bottom first:");
   size_t number = 0;
   for (const Json& layer : status.at("layers")) ShowLayer(number++, layer);

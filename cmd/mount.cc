@@ -100,11 +100,11 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
                             .allow_other = ::geteuid() == 0 && !command.private_mount,
                             .on_ready = ready});
     if (!session) return session.error();
-    const auto control = ControlServer::Start(
-        engine->paths().ControlSocket(),
-        [&engine](const nlohmann::json& request, const ProgressSink& progress) {
-          return Perform(*engine, request, progress);
-        });
+    const auto control =
+        ControlServer::Start(engine->paths().ControlSocket(),
+                             [&engine](const nlohmann::json& request, const Replies& replies) {
+                               return Perform(*engine, request, replies);
+                             });
     if (!control) return control.error();
     LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint,
                         common.store));

@@ -52,6 +52,24 @@ struct ReferenceCommand {
   bool index_only = false;  // fetch
 };
 
+struct CatCommand {
+  std::string reference;
+  std::string path;
+};
+
+struct TreeCommand {
+  std::string reference;
+  std::string path = "/";
+  int depth = -1;          // levels below the path; all where negative
+  bool long_form = false;  // with mode, owner, size and time
+};
+
+struct CopyCommand {
+  std::string source;       // "REF:PATH"
+  std::string destination;  // "-": a tar to standard output
+  bool follow = false;      // a symbolic link at the end of PATH
+};
+
 // Below the current folder where it is relative.
 Result<std::string> AbsolutePath(const std::string& path);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);

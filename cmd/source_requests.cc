@@ -39,11 +39,11 @@ Result<Json> ForEach(const Json& texts,
 
 }  // namespace
 
-Result<Json> AddSources(Engine& engine, const Json& request, const ProgressSink& progress) {
+Result<Json> AddSources(Engine& engine, const Json& request, const Replies& replies) {
   const ProgressWatch watch([&] {
     const auto [done, of] = engine.catalog().StreamedOfArchives();
-    return of == 0 ||
-           progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", done}, {"of", of}});
+    return of == 0 || replies.progress(Json{
+                          {"what", "indexing"}, {"unit", "bytes"}, {"done", done}, {"of", of}});
   });
   const std::string as_name = request.value("as", "");
   Json added = Json::array();
@@ -59,7 +59,7 @@ Result<Json> AddSources(Engine& engine, const Json& request, const ProgressSink&
   return Json{{"added", std::move(added)}, {"failed", std::move(failed)}};
 }
 
-Result<Json> ForgetSources(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> ForgetSources(Engine& engine, const Json& request, const Replies&) {
   Json forgotten = Json::array();
   const auto forget = [&](const std::string& name, const Failed&) -> Status {
     ASSIGN_OR_RETURN(const auto words, engine.catalog().Forget(name));

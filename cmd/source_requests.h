@@ -12,9 +12,9 @@ namespace lamina {
 // {"sources": […], "as": NAME} -> {"added": […], "failed": [{"source", "message"}]}: a source that
 // is bad, or an image in it, takes no other one down. An error where nothing was added.
 Result<nlohmann::json> AddSources(Engine& engine, const nlohmann::json& request,
-                                  const ProgressSink& progress);
+                                  const Replies& replies);
 // {"names": […]} -> {"forgotten": […], "failed": [{"source", "message"}]}
 Result<nlohmann::json> ForgetSources(Engine& engine, const nlohmann::json& request,
-                                     const ProgressSink& progress);
+                                     const Replies& replies);
 
 }  // namespace lamina

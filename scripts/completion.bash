@@ -12,7 +12,7 @@ _lamina() {
   choices=$(_lamina_words "${COMP_WORDS[0]}" "${command[@]}")
   if [[ ${#command[@]} -gt 0 && ${word} != -* ]]; then
     case ${command[0]} in
-      resolve | inspect | fetch | forget | ls)
+      resolve | inspect | fetch | forget | ls | cat | tree)
         choices=$("${COMP_WORDS[0]}" ls --json 2>/dev/null |
           sed -nE 's/^ *"repository": "(.*)",?$/\1/p' | sort -u) ;;
       add)
