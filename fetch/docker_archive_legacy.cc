@@ -33,6 +33,7 @@ class LegacyReader {
 
   // By the id of the top layer; layers that images share are read once.
   Status Read(const std::string& top, DockerArchiveImage* image) {
+    if (top.empty()) return Error{Code::kInvalid, "it names no layer"};
     std::vector<const LegacyLayer*> chain;
     for (std::string id = top; !id.empty(); id = chain.back()->parent) {
       if (chain.size() == DocumentLimits().layers)

@@ -246,10 +246,11 @@ TEST_F(ArchiveTest, MakesConfigsForTheLegacyForm) {
       .File("turn/json", R"({"parent":"turn"})")
       .File("turn/layer.tar", "x")
       .File("repositories",
-            R"({"app":{"1":"top","2":"top"},"base":{"x":"base"},"turn":{"y":"turn"}})");
+            R"({"app":{"1":"top","2":"top"},"base":{"x":"base"},"none":{"z":""},)"
+            R"("turn":{"y":"turn"}})");
   const auto images = docker_->Images();
   ASSERT_TRUE(images.has_value()) << images.error().message;
-  ASSERT_EQ((*images)->size(), 3u);
+  ASSERT_EQ((*images)->size(), 4u);
   const LocalImage& app = (**images)[0];
   ASSERT_TRUE(app.descriptor.has_value()) << app.descriptor.error().message;
   EXPECT_THAT(app.names, ElementsAre("app:1", "app:2"));
@@ -261,7 +262,8 @@ TEST_F(ArchiveTest, MakesConfigsForTheLegacyForm) {
             R"("os":"linux","rootfs":{"diff_ids":[")" +
                 DiffId("low") + R"(",")" + DiffId("high") + R"("],"type":"layers"}})");
   EXPECT_TRUE((**images)[1].descriptor.has_value());
-  EXPECT_THAT((**images)[2].descriptor.error().message, HasSubstr("in a circle"));
+  EXPECT_THAT((**images)[2].descriptor.error().message, HasSubstr("names no layer"));
+  EXPECT_THAT((**images)[3].descriptor.error().message, HasSubstr("in a circle"));
 }
 
 }  // namespace
