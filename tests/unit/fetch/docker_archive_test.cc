@@ -245,9 +245,8 @@ TEST_F(ArchiveTest, MakesConfigsForTheLegacyForm) {
       .File("base/layer.tar", "low")
       .File("turn/json", R"({"parent":"turn"})")
       .File("turn/layer.tar", "x")
-      .File("repositories",
-            R"({"app":{"1":"top","2":"top"},"base":{"x":"base"},"none":{"z":""},)"
-            R"("turn":{"y":"turn"}})");
+      .File("repositories", R"({"app":{"1":"top","2":"top"},"base":{"x":"base"},"none":{"z":""},)"
+                            R"("turn":{"y":"turn"}})");
   const auto images = docker_->Images();
   ASSERT_TRUE(images.has_value()) << images.error().message;
   ASSERT_EQ((*images)->size(), 4u);
