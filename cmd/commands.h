@@ -14,6 +14,9 @@ int RunList(const CommonOptions& common, const std::string& repository);
 int RunResolve(const CommonOptions& common, const ReferenceCommand& command);
 int RunInspect(const CommonOptions& common, const ReferenceCommand& command);
 int RunFetch(const CommonOptions& common, const ReferenceCommand& command);
+int RunTagsList(const CommonOptions& common, const ReferenceCommand& command);
+int RunTagsRefresh(const CommonOptions& common, const ReferenceCommand& command);
+int RunTagsHistory(const CommonOptions& common, const ReferenceCommand& command);
 int RunDoctor(const CommonOptions& common, const std::string& mountpoint);
 int RunVersion(const CommonOptions& common);
 

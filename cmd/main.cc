@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 
+#include "base/text.h"
 #include "cmd/commands.h"
 #include "cmd/config_file.h"
 #include "cmd/engine.h"
@@ -39,6 +40,11 @@ std::string CheckPlatform(const std::string& text) {
   return platform ? std::string() : platform.error().message;
 }
 
+std::string CheckRegistryTtl(const std::string& text) {
+  const auto ttl = ParseRegistryTtl(text);
+  return ttl ? std::string() : ttl.error().message;
+}
+
 void AddCommonOptions(CLI::App& command, CommandLine& line) {
   CommonOptions& common = line.common;
   command
@@ -62,6 +68,22 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
                   "seconds for which a registry's answer about a tag holds")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command
+      .add_option("--negative-ttl", common.negative_ttl_seconds,
+                  "seconds for which a registry's answer that a name is not there holds")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--registry-tag-ttl", common.registry_tag_ttls,
+                  "HOST=SECONDS: --tag-ttl of one registry (in a file: tag-ttl of "
+                  "[registry.\"HOST\"])")
+      ->allow_extra_args(false)
+      ->check(CheckRegistryTtl);
+  command
+      .add_option("--registry-negative-ttl", common.registry_negative_ttls,
+                  "HOST=SECONDS: --negative-ttl of one registry")
+      ->allow_extra_args(false)
+      ->check(CheckRegistryTtl);
   command.add_option("--insecure-registry", common.insecure_registries,
                      "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
   command
@@ -153,6 +175,37 @@ void AddData(CLI::App& app, CommandLine& line) {
   }
 }
 
+// A command with commands of its own below `group`.
+CLI::App* NewCommandOf(CLI::App& group, CommandLine& line, const char* name, const char* what,
+                       const char* example, std::function<int()> run) {
+  CLI::App* command = NewCommand(group, line, name, what, example, std::move(run));
+  AddSourceOptions(*command, line.common);
+  command->add_flag("--json", line.common.json, "print JSON");
+  return command;
+}
+
+void AddTags(CLI::App& app, CommandLine& line) {
+  CLI::App* tags = app.add_subcommand("tags", "Tags of a repository, and what they were");
+  tags->require_subcommand(1);
+  tags->footer("Example:\n  lamina tags ls docker.io/library/debian");
+  CLI::App* list = NewCommandOf(
+      *tags, line, "ls", "List the tags of a repository and their digests", "lamina tags ls debian",
+      [&] { return RunTagsList(line.common, line.reference); });
+  CLI::App* refresh =
+      NewCommandOf(*tags, line, "refresh", "Ask for tags now, whatever their time to live",
+                   "lamina tags refresh debian:bookworm",
+                   [&] { return RunTagsRefresh(line.common, line.reference); });
+  CLI::App* history = NewCommandOf(*tags, line, "history",
+                                   "Every digest that a tag was seen at, when and from where",
+                                   "lamina tags history debian:bookworm",
+                                   [&] { return RunTagsHistory(line.common, line.reference); });
+  for (CLI::App* command : {list, refresh, history})
+    command
+        ->add_option("reference", line.reference.reference,
+                     "a repository, or one of its tags, as debian or debian:12")
+        ->required();
+}
+
 void AddAbout(CLI::App& app, CommandLine& line) {
   CLI::App* doctor =
       NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
@@ -169,7 +222,9 @@ void AddAbout(CLI::App& app, CommandLine& line) {
 Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::string>& arguments) {
   ASSIGN_OR_RETURN(const auto more, ConfigArguments(app, *line.command, line.config_file));
   std::vector<std::string> all = arguments;
-  const auto command = std::find(all.begin(), all.end(), line.command->get_name());
+  auto command = all.begin();
+  for (const std::string_view word : Split(SectionOf(*line.command), '.'))
+    command = std::find(command, all.end(), word);
   all.insert(command + 1, more.begin(), more.end());
   std::reverse(all.begin(), all.end());  // as CLI11 takes a vector
   try {
@@ -183,7 +238,8 @@ Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::stri
 // The options that belong to the process that holds the store, as far as the command line has them.
 std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
-  for (const char* name : {"--tag-ttl", "--insecure-registry", "--ca-file"}) {
+  for (const char* name : {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl",
+                           "--registry-negative-ttl", "--insecure-registry", "--ca-file"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }
@@ -215,6 +271,7 @@ int Main(int argc, char** argv) {
   app.footer("Example:\n  lamina mount && ls /mnt/images/docker.io/library/debian/bookworm/rootfs");
   AddMounting(app, line);
   AddData(app, line);
+  AddTags(app, line);
   AddAbout(app, line);
   try {
     app.parse(argc, argv);

@@ -12,24 +12,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cmd/request_json.h"
+#include "cmd/tag_requests.h"
 
 namespace lamina {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string TextOf(const Json& request, const char* key) {
-  const auto at = request.find(key);
-  return at != request.end() && at->is_string() ? at->get<std::string>() : std::string();
-}
-
-Json ResolutionJson(const Resolution& resolution) {
-  return {{"digest", resolution.digest.ToString()},
-          {"origin", resolution.origin},
-          {"local", resolution.local},
-          {"stale", resolution.stale},
-          {"seen", Rfc3339(resolution.seen_ns)}};
-}
 
 struct NamedImage {
   Reference reference;
@@ -195,6 +184,9 @@ Handler HandlerOf(const std::string& command) {
   if (command == "resolve") return Resolve;
   if (command == "inspect") return Inspect;
   if (command == "fetch") return Fetch;
+  if (command == "tags ls") return ListTags;
+  if (command == "tags refresh") return RefreshTags;
+  if (command == "tags history") return ShowTagHistory;
   return nullptr;
 }
 

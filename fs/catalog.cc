@@ -89,7 +89,8 @@ Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::
   Result<Resolution> answer = AskLocal(repository, tag);
   // A local source that is away is no reason to give the tag another meaning.
   if (!answer && answer.error().code == Code::kNotFound) answer = AskRegistry(repository, tag);
-  std::chrono::seconds ttl = answer ? options_.tag_ttl : options_.negative_ttl;
+  std::chrono::seconds ttl =
+      answer ? options_.TagTtl(repository) : options_.NegativeTtl(repository);
   if (!answer && MayHaveKnown(answer.error().code)) {
     answer = LastKnown(repository, tag, answer.error());
     ttl = kStaleTtl;
@@ -117,6 +118,9 @@ Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std
   if (host == "localhost")
     return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
   const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository));
+  ASSIGN_OR_RETURN(const auto unmoved, UnmovedDigest(*source, repository, tag));
+  if (unmoved)
+    return Resolution{.digest = *unmoved, .origin = source->origin(), .seen_ns = clock_.NowNs()};
   ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, NameBound()));
   Keep(document, repository + ":" + tag);
   return Resolution{
@@ -131,7 +135,8 @@ Result<Resolution> Catalog::LastKnown(const std::string& repository, const std::
   return Resolution{.digest = (*row)->digest,
                     .origin = (*row)->origin,
                     .stale = true,
-                    .seen_ns = (*row)->seen_ns};
+                    .seen_ns = (*row)->seen_ns,
+                    .stale_reason = reason.message};
 }
 
 void Catalog::Record(const std::string& repository, const std::string& tag,
@@ -182,7 +187,8 @@ Result<bool> Catalog::RegistryExists(const std::string& registry) {
     const PathKind found = !answers && answers.error().code == Code::kNotFound ? PathKind::kNothing
                                                                                : PathKind::kPrefix;
     MutexLock lock(mutex_);
-    paths_answers_.insert_or_assign(registry, PathAnswer{found, Deadline::After(options_.tag_ttl)});
+    paths_answers_.insert_or_assign(registry,
+                                    PathAnswer{found, Deadline::After(options_.TagTtl(registry))});
     return found;
   }));
   return kind != PathKind::kNothing;
@@ -208,7 +214,8 @@ Result<PathKind> Catalog::Classify(const std::string& registry, const std::strin
     }
     ASSIGN_OR_RETURN(const PathKind kind, AskForPath(registry, path));
     if (kind == PathKind::kRepository) LearnRepository(name);
-    const auto ttl = kind == PathKind::kNothing ? options_.negative_ttl : options_.tag_ttl;
+    const auto ttl =
+        kind == PathKind::kNothing ? options_.NegativeTtl(registry) : options_.TagTtl(registry);
     MutexLock lock(mutex_);
     if (paths_answers_.size() > kMostAnswers) paths_answers_.clear();
     paths_answers_.insert_or_assign(name, PathAnswer{kind, Deadline::After(ttl)});
@@ -248,7 +255,8 @@ Result<std::vector<std::string>> Catalog::RegistryTags(const std::string& reposi
       sources_.RegistryOf(host)->Repository(PathPart(repository))->ListTags(NameBound()));
   MutexLock lock(mutex_);
   if (listings_.size() > kMostListings) listings_.clear();
-  listings_.insert_or_assign(repository, Listing{tags, Deadline::After(options_.tag_ttl)});
+  listings_.insert_or_assign(repository,
+                             Listing{tags, Deadline::After(options_.TagTtl(repository))});
   return tags;
 }
 
@@ -262,7 +270,8 @@ Result<std::vector<std::string>> Catalog::RegistryCatalog(const std::string& reg
                    sources_.RegistryOf(registry)->ListRepositories(NameBound()));
   MutexLock lock(mutex_);
   if (listings_.size() > kMostListings) listings_.clear();
-  listings_.insert_or_assign(registry, Listing{names, Deadline::After(options_.negative_ttl)});
+  listings_.insert_or_assign(registry,
+                             Listing{names, Deadline::After(options_.NegativeTtl(registry))});
   return names;
 }
 
@@ -295,36 +304,6 @@ std::vector<std::string> Catalog::Children(const std::string& prefix) {
     if (name.starts_with(below)) found.insert(NextComponent(name, below.size()));
   }
   return {found.begin(), found.end()};
-}
-
-std::vector<Catalog::TagName> Catalog::Tags(const std::string& repository) {
-  const auto tags = RegistryTags(repository);
-  return TagsWith(repository, tags ? *tags : std::vector<std::string>());
-}
-
-std::vector<Catalog::TagName> Catalog::KnownTags(const std::string& repository) {
-  return TagsWith(repository, {});
-}
-
-std::vector<Catalog::TagName> Catalog::TagsWith(const std::string& repository,
-                                                const std::vector<std::string>& more) {
-  std::map<std::string, std::optional<Resolution>> found;
-  for (const std::string& tag : more) found.try_emplace(tag);
-  if (auto rows = store_.CurrentTags(repository)) {
-    for (const TagRow& row : *rows)
-      found[row.tag] =
-          Resolution{.digest = row.digest, .origin = row.origin, .seen_ns = row.seen_ns};
-  }
-  for (const LocalName& name : sources_.LocalNamesOf(repository)) {
-    if (!name.tag.empty())
-      found[name.tag] = Resolution{.digest = name.digest,
-                                   .origin = name.source->origin(),
-                                   .local = true,
-                                   .seen_ns = clock_.NowNs()};
-  }
-  std::vector<TagName> tags;
-  for (auto& [tag, known] : found) tags.push_back({tag, std::move(known)});
-  return tags;
 }
 
 std::vector<Digest> Catalog::KnownImages(const std::string& repository) const {

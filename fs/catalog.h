@@ -35,11 +35,18 @@ namespace lamina {
 struct CatalogOptions {
   Platform platform = Platform::Host();
   std::chrono::seconds tag_ttl{60};
-  std::chrono::seconds negative_ttl{5};         // names that a registry said it does not have
+  std::chrono::seconds negative_ttl{5};  // names that a registry said it does not have
+  // Of single registries, by host.
+  std::map<std::string, std::chrono::seconds> tag_ttls;
+  std::map<std::string, std::chrono::seconds> negative_ttls;
   std::chrono::milliseconds name_bound{15000};  // for one answer of a registry about a name
   std::chrono::milliseconds read_bound{30000};
   std::vector<std::string> insecure_registries;
   RegistryOptions registry;
+
+  // For a registry or anything below it.
+  std::chrono::seconds TagTtl(const std::string& name) const;
+  std::chrono::seconds NegativeTtl(const std::string& name) const;
 };
 
 // What a tag names, and who said so.
@@ -49,6 +56,7 @@ struct Resolution {
   bool local = false;  // from a local source, which wins over the registry
   bool stale = false;  // the registry is away; the last known answer
   int64_t seen_ns = 0;
+  std::string stale_reason = {};  // of a stale one: why nobody could be asked
 };
 
 // What a path below a registry is.
@@ -92,7 +100,17 @@ class Catalog {
   struct TagName {
     std::string tag;
     std::optional<Resolution> known;  // from memory or store; not asked for
+    int64_t first_ns = 0;             // when it was first seen at this digest; 0: never recorded
+    bool moved = false;               // it had another digest before
+    bool listed = false;              // the registry lists it
   };
+  struct TagList {
+    std::vector<TagName> tags;      // sorted
+    bool asked = false;             // a registry stands behind the repository
+    std::optional<Error> unlisted;  // why its list is missing
+  };
+  // Like Tags(), with what became of the registry's list. Blocks.
+  TagList ListTags(const std::string& repository);
   // Local and registry tags, sorted; the local ones alone where the registry cannot list or is
   // away. Blocks.
   std::vector<TagName> Tags(const std::string& repository);
@@ -100,6 +118,23 @@ class Catalog {
   std::vector<TagName> KnownTags(const std::string& repository);
   std::vector<Digest> KnownImages(const std::string& repository) const;
   std::vector<std::string> KnownRepositories() const;
+
+  // --- tags, asked for now (catalog_tags.cc)
+  // ------------------------------------------------------
+  struct Refreshed {
+    std::string tag;
+    Result<Resolution> resolution;
+    bool moved = false;  // by this answer
+  };
+  // Told how many tags of how many are done; false ends it.
+  using TagProgress = std::function<bool(size_t done, size_t of)>;
+  // Asks for one tag, or where `tag` is empty for the list and all tags that have been resolved
+  // before, whatever their time to live. Blocks.
+  Result<std::vector<Refreshed>> RefreshTags(const std::string& repository, const std::string& tag,
+                                             const TagProgress& progress);
+  // Every digest that a tag was seen at, the oldest first; of all tags where `tag` is empty.
+  // kNotFound where none ever was. Blocks on local disk.
+  Result<std::vector<TagRow>> TagHistory(const std::string& repository, const std::string& tag);
 
   // --- images -----------------------------------------------------------------------------------
   // Blocks. The image with this digest in this repository; kNotFound where it has none such. One
@@ -163,7 +198,13 @@ class Catalog {
   Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
   std::vector<TagName> TagsWith(const std::string& repository,
-                                const std::vector<std::string>& more);
+                                const std::vector<std::string>& listed);
+  std::optional<TagAnswer> RememberedTag(const std::string& repository,
+                                         const std::string& tag) const;
+  Result<std::optional<Digest>> UnmovedDigest(RepositorySource& source,
+                                              const std::string& repository,
+                                              const std::string& tag);
+  Refreshed RefreshTag(const std::string& repository, const std::string& tag);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
                             const Sources& sources);
   Result<std::string> Config(const Descriptor& descriptor, const Sources& sources);

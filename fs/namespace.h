@@ -143,12 +143,13 @@ class Namespace {
                                bool may_wait);
   Attempt<NodeEntry> PinEntry(const std::string& place, const std::string& repository,
                               const Digest& digest, const std::string& target, bool may_wait);
-  NodeAttr DirectoryAttr(NodeId node) const;
-  double TagSeconds(const Resolution& resolution) const;
+  // `name` of registries and repositories, whose times to live differ.
+  NodeAttr DirectoryAttr(NodeId node, const std::string& name = {}) const;
+  double TagSeconds(const std::string& repository, const Resolution& resolution) const;
   Listing ListRoot() const;
   Listing ListDirectory(NodeId node, const std::string& directory);
   void AddRepository(const std::string& repository, std::map<std::string, ListedName>* found);
-  NodeEntry Negative() const;
+  NodeEntry Negative(const std::string& directory) const;
 
   // namespace_image.cc: image directories
   Attempt<NodeEntry> LookupInImage(const NodeParts& parts, std::string_view name, bool may_wait);

@@ -32,10 +32,10 @@ bool MayHoldTags(const std::string& directory) {
 
 }  // namespace
 
-NodeAttr Namespace::DirectoryAttr(NodeId node) const {
+NodeAttr Namespace::DirectoryAttr(NodeId node, const std::string& name) const {
   // The kernel keeps a listing for as long as this time stands. It moves when names come, and once
   // in a tag's time to live, since a registry may have new ones without telling.
-  const int64_t window = std::max<int64_t>(1, catalog_.options().tag_ttl.count()) * kSecond;
+  const int64_t window = std::max<int64_t>(1, catalog_.options().TagTtl(name).count()) * kSecond;
   const int64_t now = clock_.NowNs();
   const int64_t mtime = std::max(catalog_.generation_ns(), now - now % window);
   // One link: how many folders there are below is not known.
@@ -46,15 +46,15 @@ NodeAttr Namespace::DirectoryAttr(NodeId node) const {
           .mtime_ns = static_cast<uint32_t>(mtime % kSecond)};
 }
 
-NodeEntry Namespace::Negative() const {
+NodeEntry Namespace::Negative(const std::string& directory) const {
   return {.attr = {},
-          .entry_seconds = static_cast<double>(catalog_.options().negative_ttl.count()),
+          .entry_seconds = static_cast<double>(catalog_.options().NegativeTtl(directory).count()),
           .attr_seconds = 0};
 }
 
-double Namespace::TagSeconds(const Resolution& resolution) const {
+double Namespace::TagSeconds(const std::string& repository, const Resolution& resolution) const {
   const double age = static_cast<double>(clock_.NowNs() - resolution.seen_ns) / kSecond;
-  const double ttl = static_cast<double>(catalog_.options().tag_ttl.count());
+  const double ttl = static_cast<double>(catalog_.options().TagTtl(repository).count());
   if (resolution.stale) return std::min(ttl, kStaleSeconds);
   return std::clamp(ttl - age, 0.0, ttl);
 }
@@ -71,7 +71,7 @@ Attempt<NodeEntry> Namespace::DirectoryEntry(const std::string& key, bool may_wa
   }
   const NodeId node = DirectoryNode(*row);
   handed_out_.NoteDirectory(node);
-  return NodeEntry{DirectoryAttr(node), kDirectorySeconds, kDirectorySeconds};
+  return NodeEntry{DirectoryAttr(node, key), kDirectorySeconds, kDirectorySeconds};
 }
 
 Attempt<NodeEntry> Namespace::LinkEntry(const std::string& place, const std::string& target,
@@ -92,7 +92,7 @@ Attempt<NodeEntry> Namespace::ImageFolderEntry(const std::string& repository, co
                                                bool may_wait) {
   const Attempt<uint32_t> row = RowOfImage(repository, digest, may_wait);
   if (!row) return std::nullopt;
-  if (!*row && (*row).error().code == Code::kNotFound) return Negative();
+  if (!*row && (*row).error().code == Code::kNotFound) return Negative(repository);
   if (!*row) return (*row).error();
   ATTEMPT(const NodeAttributes attributes, AttrOf(ImageNode(**row, ImagePart::kFolder), may_wait));
   return NodeEntry{attributes.attr, kForever, kForever};
@@ -167,9 +167,9 @@ Attempt<NodeEntry> Namespace::LookupTag(const std::string& directory, const std:
     known = catalog_.ResolveTag(directory, name);
   }
   if (*known)
-    return LinkEntry(directory + "/" + name, (*known)->digest.PathName(), TagSeconds(**known),
-                     may_wait);
-  if (known->error().code == Code::kNotFound) return Negative();
+    return LinkEntry(directory + "/" + name, (*known)->digest.PathName(),
+                     TagSeconds(directory, **known), may_wait);
+  if (known->error().code == Code::kNotFound) return Negative(directory);
   return known->error();
 }
 
@@ -195,17 +195,17 @@ Attempt<NodeEntry> Namespace::LookupPlain(const std::string& directory, const st
 Attempt<NodeEntry> Namespace::LookupComponent(const std::string& directory, const std::string& name,
                                               bool may_wait) {
   const std::string path = RepositoryPathOf(directory + "/" + name);
-  if (!IsUsableComponent(name) || !IsValidRepositoryPath(path)) return Negative();
+  if (!IsUsableComponent(name) || !IsValidRepositoryPath(path)) return Negative(directory);
   if (catalog_.KnownPath(directory + "/" + name) == PathKind::kNothing) {
     if (!may_wait) return std::nullopt;
     const auto kind = catalog_.Classify(RegistryOf(directory), path);
     if (!kind) return kind.error();
-    if (*kind == PathKind::kNothing) return Negative();
+    if (*kind == PathKind::kNothing) return Negative(directory);
     // Below a repository nothing is assumed: a tag that is not there must not show as an empty
     // directory.
     const bool doubtful =
         *kind == PathKind::kPrefix && catalog_.KnownPath(directory) == PathKind::kRepository;
-    if (doubtful && !IsListedBelow(directory, name)) return Negative();
+    if (doubtful && !IsListedBelow(directory, name)) return Negative(directory);
   }
   return DirectoryEntry(directory + "/" + name, may_wait);
 }

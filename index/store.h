@@ -42,6 +42,7 @@ struct TagRow {
   std::string origin;    // "https://…" or "oci:/…"
   int64_t seen_ns = 0;   // last time that the answer was got
   int64_t first_ns = 0;  // first time that this tag had this digest
+  int64_t answers = 1;   // of a current row: digests that the tag has had, one after the other
 };
 
 // Registries, repositories and images that have been seen have ids for ever: node ids are made of
@@ -76,6 +77,7 @@ class Store {
   Result<std::optional<TagRow>> CurrentTag(const std::string& repository, const std::string& tag);
   Result<std::vector<TagRow>> CurrentTags(
       const std::string& repository);  // empty: of all repositories
+  // The oldest first; of all tags of the repository, by name, where `tag` is empty.
   Result<std::vector<TagRow>> TagHistory(const std::string& repository, const std::string& tag);
 
   // Images (manifest or index digests) known in a repository, with when they were first seen.
