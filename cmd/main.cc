@@ -123,6 +123,9 @@ void AddMounting(CLI::App& app, CommandLine& line) {
                   "stay in front and log to standard error");
   mount->add_flag("--private", line.mount.private_mount,
                   "let no other user in (leave out allow_other)");
+  mount->add_flag("--link-aliases", line.mount.link_aliases,
+                  "let root make aliases by `ln -s` in the folder of a repository, and remove them "
+                  "by `rm`; lamina is then asked at each opening of a file");
   AddPlatformOption(*mount, line.common);
   AddSourceOptions(*mount, line.common);
 

@@ -35,6 +35,7 @@ struct MountCommand {
   std::string mountpoint = "/mnt/images";
   bool foreground = false;
   bool private_mount = false;  // no allow_other
+  bool link_aliases = false;   // `ln -s` makes aliases
 };
 
 struct UmountCommand {

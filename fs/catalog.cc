@@ -63,29 +63,31 @@ Status Catalog::Load() {
   RETURN_IF_ERROR(sources_.Load());
   ASSIGN_OR_RETURN(const std::vector<std::string> stored, store_.Repositories());
   const std::vector<std::string> local = sources_.LocalRepositories();
+  ASSIGN_OR_RETURN(const std::vector<AliasRow> aliases, store_.Aliases());
   MutexLock lock(mutex_);
   repositories_.insert(stored.begin(), stored.end());
   repositories_.insert(local.begin(), local.end());
+  aliases_ = MapOf(aliases);
   return {};
 }
 
 // --- tags ----------------------------------------------------------------------------------------
 
-std::optional<Result<Resolution>> Catalog::KnownTag(const std::string& repository,
-                                                    const std::string& tag) const {
+std::optional<Result<Resolution>> Catalog::KnownAnswer(const std::string& repository,
+                                                       const std::string& tag) const {
   MutexLock lock(mutex_);
   const auto at = tags_.find(repository + ":" + tag);
   if (at == tags_.end() || at->second.fresh_until.passed()) return std::nullopt;
   return at->second.resolution;
 }
 
-Result<Resolution> Catalog::ResolveTag(const std::string& repository, const std::string& tag) {
-  if (auto known = KnownTag(repository, tag)) return *known;
+Result<Resolution> Catalog::ResolvePlainTag(const std::string& repository, const std::string& tag) {
+  if (auto known = KnownAnswer(repository, tag)) return *known;
   return tag_flights_.Do(repository + ":" + tag, [&] { return AskForTag(repository, tag); });
 }
 
 Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::string& tag) {
-  if (auto known = KnownTag(repository, tag)) return *known;
+  if (auto known = KnownAnswer(repository, tag)) return *known;
   Result<Resolution> answer = AskLocal(repository, tag);
   // A local source that is away is no reason to give the tag another meaning.
   if (!answer && answer.error().code == Code::kNotFound) answer = AskRegistry(repository, tag);
@@ -96,6 +98,7 @@ Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::
     ttl = kStaleTtl;
   }
   if (answer && !answer->stale) Record(repository, tag, *answer);
+  if (answer) answer->repository = repository;
   // Only what a source has said is remembered; a failure to ask is delivered once.
   if (answer || answer.error().code == Code::kNotFound) {
     MutexLock lock(mutex_);
@@ -163,8 +166,10 @@ Result<Resolution> Catalog::Resolve(const Reference& reference) {
   const std::string repository = reference.repository.ToString();
   if (!reference.digest) return ResolveTag(repository, reference.tag_or_latest());
   ASSIGN_OR_RETURN(const auto image, OpenImage(repository, *reference.digest));
-  return Resolution{
-      .digest = *reference.digest, .origin = image->documents().origin, .seen_ns = clock_.NowNs()};
+  return Resolution{.digest = *reference.digest,
+                    .origin = image->documents().origin,
+                    .seen_ns = clock_.NowNs(),
+                    .repository = repository};
 }
 
 // --- paths ---------------------------------------------------------------------------------------

@@ -57,6 +57,9 @@ struct Resolution {
   bool stale = false;  // the registry is away; the last known answer
   int64_t seen_ns = 0;
   std::string stale_reason = {};  // of a stale one: why nobody could be asked
+  // Where the digest is; another repository than the one that was asked where an alias led there.
+  std::string repository = {};
+  std::string alias_of = {};  // of an alias: "docker.io/library/debian:bookworm", "…@sha256:…"
 };
 
 // What a path below a registry is.
@@ -84,6 +87,27 @@ class Catalog {
   // checked to exist.
   Result<Resolution> Resolve(const Reference& reference);
 
+  // --- aliases (catalog_aliases.cc): local names, which win over all others
+  // ------------------------
+  std::optional<AliasRow> AliasOf(const std::string& repository, const std::string& name) const;
+  // Sorted; of one repository, or of all where it is empty.
+  std::vector<AliasRow> Aliases(const std::string& repository) const;
+  // All or none, after a check of each: kInvalid where a name or target is none, kLimit where they
+  // would lead in a circle or over too many others, kNoSpace where there are too many. Each takes
+  // the place of an alias of the same name. Blocks on local disk.
+  Status SetAliases(const std::vector<AliasRow>& rows);
+  // kNotFound where there is none. Blocks on local disk.
+  Status RemoveAlias(const std::string& repository, const std::string& name);
+  // kNotFound where there is none of the old name. Blocks on local disk.
+  Status RenameAlias(const std::string& repository, const std::string& from, const std::string& to);
+  // Aliases that lead to this image as far as is known without asking, as "repository:name".
+  std::vector<std::string> AliasesTo(const std::string& repository, const Digest& digest);
+  // The answer that is remembered or stored, however old; never asks.
+  std::optional<Resolution> LastAnswer(const std::string& repository, const std::string& tag);
+  // Takes over what another lamina knew of a tag, where nothing is known of it here. Blocks on
+  // local disk.
+  Status ImportTag(const std::string& repository, const std::string& tag, const Digest& digest);
+
   // Is there a registry of this name: known locally, or it answers. Blocks.
   Result<bool> RegistryExists(const std::string& registry);
   // Blocks. Where the registry offers neither a catalog nor the repository, a prefix is assumed.
@@ -103,6 +127,7 @@ class Catalog {
     int64_t first_ns = 0;             // when it was first seen at this digest; 0: never recorded
     bool moved = false;               // it had another digest before
     bool listed = false;              // the registry lists it
+    std::optional<AliasRow> alias = {};
   };
   struct TagList {
     std::vector<TagName> tags;      // sorted
@@ -187,6 +212,31 @@ class Catalog {
     Deadline fresh_until;
   };
 
+  using AliasMap = std::map<std::string, std::map<std::string, AliasRow>>;
+  // Where a chain of aliases ends.
+  struct AliasEnd {
+    std::string repository;
+    std::string tag;               // empty where it ends at a digest
+    std::optional<Digest> digest;  // of a pin
+    std::string platform;          // of the first alias of the chain that has one
+    bool followed = false;         // the name was an alias
+
+    std::string ToString() const;
+  };
+  static Result<AliasEnd> Follow(const AliasMap& aliases, const std::string& repository,
+                                 const std::string& tag);
+  Result<AliasEnd> EndOf(const std::string& repository, const std::string& tag) const;
+  Status CheckAlias(const AliasRow& row) const;
+  Status ChangeAliases(const Store::AliasChange& change);
+  static AliasMap MapOf(const std::vector<AliasRow>& rows);
+  static Status CheckChains(const std::vector<AliasRow>& all, const std::vector<AliasRow>& added);
+  Result<Resolution> ResolveEnd(const AliasEnd& end);
+  std::optional<Result<Resolution>> KnownAnswer(const std::string& repository,
+                                                const std::string& tag) const;
+  Result<Resolution> ResolvePlainTag(const std::string& repository, const std::string& tag);
+  static Resolution WithAlias(Resolution resolution, const AliasEnd& end);
+  void AddAliases(const std::string& repository, std::map<std::string, TagName>* found);
+
   Result<Resolution> AskForTag(const std::string& repository, const std::string& tag);
   Result<Resolution> AskLocal(const std::string& repository, const std::string& tag);
   Result<Resolution> AskRegistry(const std::string& repository, const std::string& tag);
@@ -229,6 +279,8 @@ class Catalog {
   std::map<std::string, Listing> listings_
       GUARDED_BY(mutex_);                                  // "repository" tags, "registry" catalogs
   std::set<std::string> repositories_ GUARDED_BY(mutex_);  // known, sorted
+  AliasMap aliases_ GUARDED_BY(mutex_);                    // by repository and name
+  uint64_t alias_change_ GUARDED_BY(mutex_) = 0;           // the store's number of aliases_
   std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> generation_{1};
   std::atomic<int64_t> generation_ns_{0};

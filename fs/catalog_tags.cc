@@ -86,6 +86,7 @@ std::vector<Catalog::TagName> Catalog::TagsWith(const std::string& repository,
                                          .local = true,
                                          .seen_ns = clock_.NowNs()};
   }
+  AddAliases(repository, &found);
   std::vector<TagName> tags;
   for (auto& [tag, name] : found) {
     name.tag = tag;
@@ -124,7 +125,7 @@ Result<std::vector<Catalog::Refreshed>> Catalog::RefreshTags(const std::string& 
     const TagList list = ListTags(repository);
     if (list.unlisted && list.unlisted->code != Code::kUnsupported) return *list.unlisted;
     for (const TagName& name : list.tags)
-      if (name.known) wanted.push_back(name.tag);
+      if (name.known || name.alias) wanted.push_back(name.tag);
   }
   std::vector<Refreshed> refreshed;
   for (const std::string& name : wanted) {
@@ -138,14 +139,16 @@ Result<std::vector<Catalog::Refreshed>> Catalog::RefreshTags(const std::string& 
 }
 
 Catalog::Refreshed Catalog::RefreshTag(const std::string& repository, const std::string& tag) {
+  const auto end = EndOf(repository, tag);
+  if (!end) return {.tag = tag, .resolution = end.error()};
   {
     MutexLock lock(mutex_);
-    tags_.erase(repository + ":" + tag);
+    tags_.erase(end->repository + ":" + end->tag);
   }
-  const auto before = store_.CurrentTag(repository, tag);
+  const auto before = store_.CurrentTag(end->repository, end->tag);
   Refreshed refreshed{.tag = tag, .resolution = ResolveTag(repository, tag)};
   const bool known = before && before->has_value();
-  refreshed.moved = known && refreshed.resolution.has_value() &&
+  refreshed.moved = known && refreshed.resolution.has_value() && end->platform.empty() &&
                     refreshed.resolution->digest != (*before)->digest;
   return refreshed;
 }

@@ -22,14 +22,6 @@ bool IsRefusal(Code code) {
   return code == Code::kNotFound || code == Code::kDenied || code == Code::kUnsupported;
 }
 
-// Can the path be a repository? Docker Hub's have two components, so that asking is vain for
-// "docker.io/library".
-bool MayHoldTags(const std::string& directory) {
-  const std::string path = RepositoryPathOf(directory);
-  if (path.empty()) return false;
-  return RegistryOf(directory) != "docker.io" || path.find('/') != std::string::npos;
-}
-
 }  // namespace
 
 NodeAttr Namespace::DirectoryAttr(NodeId node, const std::string& name) const {
@@ -39,9 +31,12 @@ NodeAttr Namespace::DirectoryAttr(NodeId node, const std::string& name) const {
   const int64_t now = clock_.NowNs();
   const int64_t mtime = std::max(catalog_.generation_ns(), now - now % window);
   // One link: how many folders there are below is not known.
+  const bool takes_links = link_owner_ && MayHoldTags(name);
   return {.id = node,
-          .mode = 0555,
+          .mode = takes_links ? 0755u : 0555u,
           .nlink = 1,
+          .uid = takes_links ? link_owner_->first : 0,
+          .gid = takes_links ? link_owner_->second : 0,
           .mtime_s = mtime / kSecond,
           .mtime_ns = static_cast<uint32_t>(mtime % kSecond)};
 }
@@ -161,6 +156,7 @@ Attempt<NodeEntry> Namespace::LookupInDirectory(const std::string& directory, st
 // A tag of a repository as a link; negative where the source says that it has none such.
 Attempt<NodeEntry> Namespace::LookupTag(const std::string& directory, const std::string& name,
                                         bool may_wait) {
+  if (const auto alias = catalog_.AliasOf(directory, name)) return AliasEntry(*alias, may_wait);
   std::optional<Result<Resolution>> known = catalog_.KnownTag(directory, name);
   if (!known) {
     if (!may_wait) return std::nullopt;
@@ -250,7 +246,8 @@ void Namespace::AddRepository(const std::string& repository,
                               std::map<std::string, ListedName>* found) {
   std::vector<Digest> images = catalog_.KnownImages(repository);
   for (const Catalog::TagName& tag : catalog_.Tags(repository)) {
-    if (tag.known) images.push_back(tag.known->digest);
+    // What an alias leads to may be in another folder.
+    if (tag.known && !tag.alias) images.push_back(tag.known->digest);
     if (ParseNameForm(tag.tag).kind == NameForm::Kind::kPlain && IsValidTag(tag.tag))
       (*found)[tag.tag] = Link(tag.tag);
   }
