@@ -17,6 +17,7 @@ int RunFetch(const CommonOptions& common, const ReferenceCommand& command);
 int RunTagsList(const CommonOptions& common, const ReferenceCommand& command);
 int RunTagsRefresh(const CommonOptions& common, const ReferenceCommand& command);
 int RunTagsHistory(const CommonOptions& common, const ReferenceCommand& command);
+int RunAlias(const CommonOptions& common, const AliasCommand& command);
 int RunDoctor(const CommonOptions& common, const std::string& mountpoint);
 int RunVersion(const CommonOptions& common);
 

@@ -27,6 +27,7 @@ struct CommandLine {
   UmountCommand umount;
   AddCommand add;
   ReferenceCommand reference;
+  AliasCommand alias;
   std::string repository;
   std::string doctor_mountpoint = "/mnt/images";
   std::string config_file;
@@ -209,6 +210,29 @@ void AddTags(CLI::App& app, CommandLine& line) {
         ->required();
 }
 
+void AddAlias(CLI::App& app, CommandLine& line) {
+  CLI::App* alias = NewCommandOf(app, line, "alias", "Make, remove and list local names of images",
+                                 "lamina alias debian:stable bookworm\n"
+                                 "  lamina alias debian:tested sha256:1f2e…   (a pin)\n"
+                                 "  lamina alias --rm debian:stable",
+                                 [&] { return RunAlias(line.common, line.alias); });
+  CLI::Option* name = alias->add_option(
+      "name", line.alias.name, "NAME:ALIAS to make or remove; NAME or nothing lists what there is");
+  CLI::Option* target = alias->add_option(
+      "target", line.alias.target,
+      "a tag or digest of the same repository, or any other image, as nginx:1.27");
+  target->needs(name);
+  CLI::Option* remove = alias->add_flag("--rm", line.alias.remove, "remove the alias");
+  remove->needs(name)->excludes(target);
+  CLI::Option* save = alias->add_option("--export", line.alias.export_file,
+                                        "FILE to write all aliases to, as JSON");
+  CLI::Option* load = alias->add_option("--import", line.alias.import_file,
+                                        "FILE of --export to take aliases from");
+  for (CLI::Option* option : {save, load}) option->excludes(name)->excludes(remove);
+  save->excludes(load);
+  AddPlatformOption(*alias, line.common);
+}
+
 void AddAbout(CLI::App& app, CommandLine& line) {
   CLI::App* doctor =
       NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
@@ -275,6 +299,7 @@ int Main(int argc, char** argv) {
   AddMounting(app, line);
   AddData(app, line);
   AddTags(app, line);
+  AddAlias(app, line);
   AddAbout(app, line);
   try {
     app.parse(argc, argv);

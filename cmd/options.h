@@ -49,6 +49,14 @@ struct AddCommand {
   std::string as_name;
 };
 
+struct AliasCommand {
+  std::string name;    // NAME:ALIAS, or NAME for a list
+  std::string target;  // empty: list
+  bool remove = false;
+  std::string export_file;
+  std::string import_file;
+};
+
 struct ReferenceCommand {
   std::string reference;
   bool index_only = false;  // fetch

@@ -19,6 +19,7 @@ Json ResolutionJson(const Resolution& resolution) {
             {"local", resolution.local},
             {"stale", resolution.stale},
             {"seen", Rfc3339(resolution.seen_ns)}};
+  if (!resolution.alias_of.empty()) json["alias"] = resolution.alias_of;
   if (resolution.stale) json["reason"] = resolution.stale_reason;
   return json;
 }

@@ -12,8 +12,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cmd/alias_requests.h"
 #include "cmd/request_json.h"
 #include "cmd/tag_requests.h"
+#include "fs/alias_target.h"
 
 namespace lamina {
 namespace {
@@ -31,9 +33,8 @@ Result<Resolution> ResolveFor(Engine& engine, const Reference& reference, const 
   ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
   if (const std::string text = TextOf(request, "platform"); !text.empty()) {
     ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text));
-    ASSIGN_OR_RETURN(resolution.digest,
-                     engine.catalog().DigestForPlatform(reference.repository.ToString(),
-                                                        resolution.digest, platform));
+    ASSIGN_OR_RETURN(resolution.digest, engine.catalog().DigestForPlatform(
+                                            resolution.repository, resolution.digest, platform));
   }
   return resolution;
 }
@@ -42,7 +43,7 @@ Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
   ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
   ASSIGN_OR_RETURN(Resolution resolution, ResolveFor(engine, reference, request));
   ASSIGN_OR_RETURN(auto image,
-                   engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
+                   engine.catalog().OpenImage(resolution.repository, resolution.digest));
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
 }
 
@@ -73,6 +74,7 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
     for (const Catalog::TagName& tag : tags) {
       Json row{{"repository", repository}, {"tag", tag.tag}};
       if (tag.known) row.update(ResolutionJson(*tag.known));
+      if (tag.alias) row["alias"] = AliasTargetText(*tag.alias, true);
       all.push_back(std::move(row));
     }
     for (const Digest& digest : engine.catalog().KnownImages(repository)) {
@@ -91,7 +93,7 @@ Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(TextOf(request, "reference")));
   ASSIGN_OR_RETURN(const Resolution resolution, ResolveFor(engine, reference, request));
   Json answer = ResolutionJson(resolution);
-  answer["name"] = reference.repository.ToString();
+  answer["name"] = resolution.repository;
   return answer;
 }
 
@@ -110,7 +112,9 @@ Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
               {"resolution", ResolutionJson(named.resolution)},
               {"manifest", Json::parse(documents.manifest, nullptr, false)},
               {"config", Json::parse(documents.config, nullptr, false)},
-              {"status", Json::parse(named.image->StatusJson(), nullptr, false)}};
+              {"status", Json::parse(named.image->StatusJson(engine.catalog().AliasesTo(
+                                         documents.repository, documents.digest)),
+                                     nullptr, false)}};
 }
 
 // Tells of the indexing of an image, a few times a second, for as long as it lives.
@@ -171,7 +175,7 @@ Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& prog
       return progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
     }));
   }
-  return Json{{"name", named.reference.repository.ToString()},
+  return Json{{"name", named.resolution.repository},
               {"digest", named.resolution.digest.ToString()},
               {"inodes", tree->tree().inode_count()}};
 }
@@ -184,6 +188,11 @@ Handler HandlerOf(const std::string& command) {
   if (command == "resolve") return Resolve;
   if (command == "inspect") return Inspect;
   if (command == "fetch") return Fetch;
+  if (command == "alias ls") return ListAliases;
+  if (command == "alias set") return SetAlias;
+  if (command == "alias rm") return RemoveAlias;
+  if (command == "alias export") return ExportAliases;
+  if (command == "alias import") return ImportAliases;
   if (command == "tags ls") return ListTags;
   if (command == "tags refresh") return RefreshTags;
   if (command == "tags history") return ShowTagHistory;

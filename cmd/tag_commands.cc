@@ -17,16 +17,18 @@ using Json = nlohmann::json;
 
 // What is worth saying of a tag beside its digest.
 std::string MarksOf(const Json& tag) {
-  std::string marks;
+  std::string marks = tag.contains("alias") ? "alias" : "";
   for (const char* mark : {"local", "stale", "moved", "gone"})
     if (tag.value(mark, false)) marks += std::string(marks.empty() ? "" : ",") + mark;
   return marks.empty() ? "-" : marks;
 }
 
 void ShowTag(const Json& tag) {
+  // Of an alias it is the target that says where it comes from.
+  const std::string alias = tag.value("alias", "");
   Print(fmt::format("{:<32} {:<20} {:>7}  {:<12} {}", tag.value("tag", ""),
                     Short(tag.value("digest", "-")), Age(tag.value("seen", "")), MarksOf(tag),
-                    tag.value("origin", "")));
+                    alias.empty() ? tag.value("origin", "") : "-> " + alias));
 }
 
 void Warn(const std::string& text) {

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "cmd/request_json.h"
+#include "fs/alias_target.h"
 
 namespace lamina {
 namespace {
@@ -23,9 +24,10 @@ Result<Reference> TaggedReference(const Json& request) {
 Json TagJson(const Catalog::TagName& tag, const Catalog::TagList& list) {
   Json row{{"tag", tag.tag}, {"listed", tag.listed}, {"moved", tag.moved}};
   if (tag.known) row.update(ResolutionJson(*tag.known));
+  if (tag.alias) row["alias"] = AliasTargetText(*tag.alias, true);
   if (tag.first_ns != 0) row["first_seen"] = Rfc3339(tag.first_ns);
   // The registry has been asked, and names this tag no more.
-  const bool local = tag.known && tag.known->local;
+  const bool local = tag.alias || (tag.known && tag.known->local);
   row["gone"] = list.asked && !list.unlisted && !tag.listed && !local;
   return row;
 }

@@ -84,6 +84,8 @@ Status SetAliasTarget(std::string_view text, AliasRow* row) {
   if (IsValidTag(text) || kind == NameForm::Kind::kImageFolder ||
       kind == NameForm::Kind::kDigestLink)
     return SetName(text, text, row->repository, row);
+  if (text.starts_with("sha256:") || text.starts_with("sha512:"))
+    return NoTarget(text, "it begins as a digest and is none");
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(text));
   row->target_repository = reference.repository.ToString();
   row->target_digest = reference.digest;

@@ -100,9 +100,9 @@ class Catalog {
   Status RemoveAlias(const std::string& repository, const std::string& name);
   // kNotFound where there is none of the old name. Blocks on local disk.
   Status RenameAlias(const std::string& repository, const std::string& from, const std::string& to);
-  // Aliases that lead to this image as far as is known without asking, as "repository:name".
-  std::vector<std::string> AliasesTo(const std::string& repository, const Digest& digest);
-  // The answer that is remembered or stored, however old; never asks.
+  // Aliases that lead to this image as far as memory tells, as "repository:name". Never waits.
+  std::vector<std::string> AliasesTo(const std::string& repository, const Digest& digest) const;
+  // What memory, local sources or the store say, however old. Blocks on local disk alone.
   std::optional<Resolution> LastAnswer(const std::string& repository, const std::string& tag);
   // Takes over what another lamina knew of a tag, where nothing is known of it here. Blocks on
   // local disk.

@@ -14,7 +14,7 @@
 namespace lamina {
 namespace {
 
-// A chain over more aliases than this is nobody's intention.
+// A chain over more other aliases than this is nobody's intention.
 constexpr int kMostHops = 16;
 constexpr size_t kMostAliases = 100'000;
 
@@ -32,7 +32,7 @@ std::string Catalog::AliasEnd::ToString() const {
 Result<Catalog::AliasEnd> Catalog::Follow(const AliasMap& aliases, const std::string& repository,
                                           const std::string& tag) {
   AliasEnd end{.repository = repository, .tag = tag, .digest = std::nullopt, .platform = {}};
-  for (int hops = 0; hops <= kMostHops; ++hops) {
+  for (int hops = 0; hops <= kMostHops + 1; ++hops) {
     const auto in = aliases.find(end.repository);
     if (in == aliases.end()) return end;
     const auto at = in->second.find(end.tag);
@@ -111,13 +111,15 @@ std::optional<Resolution> Catalog::LastAnswer(const std::string& repository,
   if (const auto known = KnownTag(repository, tag); known && *known) return **known;
   const auto end = EndOf(repository, tag);
   if (!end || end->digest || !end->platform.empty()) return std::nullopt;
-  const auto row = store_.CurrentTag(end->repository, end->tag);
-  if (!row || !row->has_value()) return std::nullopt;
-  Resolution last{.digest = (*row)->digest,
-                  .origin = (*row)->origin,
-                  .seen_ns = (*row)->seen_ns,
-                  .repository = end->repository};
-  return end->followed ? WithAlias(std::move(last), *end) : last;
+  auto last = AskLocal(end->repository, end->tag);
+  if (!last) {
+    const auto row = store_.CurrentTag(end->repository, end->tag);
+    if (!row || !row->has_value()) return std::nullopt;
+    last =
+        Resolution{.digest = (*row)->digest, .origin = (*row)->origin, .seen_ns = (*row)->seen_ns};
+  }
+  last->repository = end->repository;
+  return end->followed ? WithAlias(*std::move(last), *end) : *std::move(last);
 }
 
 // --- what there is -------------------------------------------------------------------------------
@@ -140,13 +142,19 @@ std::vector<AliasRow> Catalog::Aliases(const std::string& repository) const {
   return found;
 }
 
-std::vector<std::string> Catalog::AliasesTo(const std::string& repository, const Digest& digest) {
+std::vector<std::string> Catalog::AliasesTo(const std::string& repository,
+                                            const Digest& digest) const {
   std::vector<std::string> found;
-  for (const AliasRow& alias : Aliases("")) {
-    const auto end = EndOf(alias.repository, alias.name);
-    if (!end || end->repository != repository) continue;
-    const auto known = LastAnswer(alias.repository, alias.name);
-    if (known && known->digest == digest) found.push_back(alias.repository + ":" + alias.name);
+  MutexLock lock(mutex_);
+  for (const auto& [place, aliases] : aliases_) {
+    for (const auto& [name, alias] : aliases) {
+      const auto end = Follow(aliases_, place, name);
+      if (!end || end->repository != repository || !end->platform.empty()) continue;
+      const auto answer = tags_.find(repository + ":" + end->tag);
+      const bool resolved = answer != tags_.end() && answer->second.resolution.has_value();
+      if (end->digest == digest || (resolved && answer->second.resolution->digest == digest))
+        found.push_back(place + ":" + name);
+    }
   }
   return found;
 }

@@ -168,6 +168,7 @@ class Namespace {
   Attempt<NodeEntry> LookupInLayers(const ImageRow& image, uint32_t row, std::string_view name,
                                     bool may_wait);
   Attempt<NodeAttr> ImagePartAttr(const NodeParts& parts, const ImageRow& image) const;
+  std::string StatusOf(const ImageRow& image);
   Attempt<NodeEntry> StatusEntry(const ImageRow& image, uint32_t row);
   Attempt<NodeEntry> TreeRootEntry(uint32_t row, const ImageRow& image);
   Attempt<NodeEntry> PartEntry(uint32_t row, const ImageRow& image, ImagePart part,
