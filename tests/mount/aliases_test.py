@@ -214,7 +214,7 @@ class MoveTest(AliasCase):
         self.assertEqual(document, {"version": 1, "repositories": {
             "localhost/app": {
                 "aliases": {"pin": {"target": self.digests["v2"]}, "stable": {"target": "v1"}},
-                "tags": {"v1": self.digests["v1"]}},
+                "tags": {tag: self.digests[tag] for tag in ("v1", "v2")}},
             "localhost/team/other": {
                 "aliases": {"far": {"target": "localhost/app:v2", "platform": "linux/arm64"}}}}})
         second = self.lamina(name="second", start=False)
