@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cmd/commands.h"
 #include "cmd/print.h"
+#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
@@ -49,6 +50,30 @@ int Import(const CommonOptions& common, const std::string& path) {
                      });
 }
 
+// Of a target only the beginning can be short: a tag or a digest is the repository's own.
+Result<std::string> FullTarget(const std::string& text) {
+  const bool own = text.empty() || text.find_first_of(":/@") == std::string::npos;
+  if (own || text.starts_with("sha256:") || text.starts_with("sha512:")) return text;
+  return FullName(text);
+}
+
+int OnAlias(const CommonOptions& common, const AliasCommand& command) {
+  const auto name = command.name.empty() ? Result<std::string>("") : FullName(command.name);
+  if (!name) return Fail(name.error());
+  const auto target = FullTarget(command.target);
+  if (!target) return Fail(target.error());
+  if (command.remove)
+    return AskAndPrint(common, {{"command", "alias rm"}, {"name", *name}}, [](const Json&) {});
+  if (target->empty())
+    return AskAndPrint(common, {{"command", "alias ls"}, {"repository", *name}}, ShowAliases);
+  return AskAndPrint(common,
+                     {{"command", "alias set"},
+                      {"name", *name},
+                      {"target", *target},
+                      {"platform", common.platform}},
+                     ShowAliases);
+}
+
 }  // namespace
 
 int RunAlias(const CommonOptions& given, const AliasCommand& command) {
@@ -58,18 +83,7 @@ int RunAlias(const CommonOptions& given, const AliasCommand& command) {
     return Export(common, command.export_file);
   }
   if (!command.import_file.empty()) return Import(common, command.import_file);
-  if (command.remove)
-    return AskAndPrint(common, {{"command", "alias rm"}, {"name", command.name}},
-                       [](const Json&) {});
-  if (command.target.empty())
-    return AskAndPrint(common, {{"command", "alias ls"}, {"repository", command.name}},
-                       ShowAliases);
-  return AskAndPrint(common,
-                     {{"command", "alias set"},
-                      {"name", command.name},
-                      {"target", command.target},
-                      {"platform", common.platform}},
-                     ShowAliases);
+  return OnAlias(common, command);
 }
 
 }  // namespace lamina

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cmd/commands.h"
 #include "cmd/print.h"
+#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
@@ -27,7 +28,10 @@ Result<std::string> AbsoluteSource(const std::string& source) {
 
 Json ReferenceRequest(const char* name, const CommonOptions& common,
                       const ReferenceCommand& command) {
-  return {{"command", name}, {"reference", command.reference}, {"platform", common.platform}};
+  return {{"command", name},
+          {"reference", command.reference},
+          {"candidates", command.candidates},
+          {"platform", common.platform}};
 }
 
 void ShowLayer(size_t number, const Json& layer) {
@@ -89,7 +93,10 @@ int RunAdd(const CommonOptions& common, const AddCommand& command) {
                      });
 }
 
-int RunList(const CommonOptions& common, const std::string& repository) {
+int RunList(const CommonOptions& common, const std::string& given) {
+  const auto full = given.empty() ? Result<std::string>(given) : FullName(given);
+  if (!full) return Fail(full.error());
+  const std::string& repository = *full;
   return AskAndPrint(
       common, {{"command", "ls"}, {"repository", repository}}, [](const Json& answer) {
         for (const Json& image : answer.at("images")) {

@@ -14,6 +14,7 @@
 #include "cmd/commands.h"
 #include "cmd/config_file.h"
 #include "cmd/engine.h"
+#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
@@ -313,6 +314,7 @@ int Main(int argc, char** argv) {
       return kWrongUsage;
     }
   }
+  if (Status expanded = ExpandReference(&line.reference); !expanded) return Fail(expanded.error());
   if (Status absolute = MakeAbsolute(line.common); !absolute) return Fail(absolute.error());
   return line.run();
 }

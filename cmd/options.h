@@ -60,6 +60,8 @@ struct AliasCommand {
 struct ReferenceCommand {
   std::string reference;
   bool index_only = false;  // fetch
+  // Where it is a short name that may mean several images: these, in the order in which to ask.
+  std::vector<std::string> candidates;
 };
 
 // Below the current folder where it is relative.

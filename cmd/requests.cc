@@ -1,6 +1,7 @@
 #include "cmd/requests.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <atomic>
@@ -39,9 +40,32 @@ Result<Resolution> ResolveFor(Engine& engine, const Reference& reference, const 
   return resolution;
 }
 
+struct NamedResolution {
+  Reference reference;
+  Resolution resolution;
+};
+
+// Of what a short name may mean, the first that is there. One that cannot be asked ends it: what
+// the next registry has under that name may be somebody else's.
+Result<NamedResolution> ResolveNamed(Engine& engine, const Json& request) {
+  auto texts = request.value("candidates", std::vector<std::string>());
+  if (texts.empty()) texts.push_back(TextOf(request, "reference"));
+  Error last{Code::kInternal, "no name was given"};
+  for (const std::string& text : texts) {
+    ASSIGN_OR_RETURN(Reference reference, Reference::Parse(text));
+    auto resolution = ResolveFor(engine, reference, request);
+    if (resolution) return NamedResolution{std::move(reference), *std::move(resolution)};
+    last = std::move(resolution).error();
+    if (last.code != Code::kNotFound && last.code != Code::kDenied) return last;
+  }
+  if (texts.size() == 1) return last;
+  return Error{Code::kNotFound, fmt::format("none of {} is there; the last: {}",
+                                            fmt::join(texts, ", "), last.message)};
+}
+
 Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
-  ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(Resolution resolution, ResolveFor(engine, reference, request));
+  ASSIGN_OR_RETURN(NamedResolution named, ResolveNamed(engine, request));
+  auto& [reference, resolution] = named;
   ASSIGN_OR_RETURN(auto image,
                    engine.catalog().OpenImage(resolution.repository, resolution.digest));
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
@@ -90,8 +114,8 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
 }
 
 Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
-  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(const Resolution resolution, ResolveFor(engine, reference, request));
+  ASSIGN_OR_RETURN(const NamedResolution named, ResolveNamed(engine, request));
+  const Resolution& resolution = named.resolution;
   Json answer = ResolutionJson(resolution);
   answer["name"] = resolution.repository;
   return answer;
