@@ -121,10 +121,11 @@ Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std
   if (host == "localhost")
     return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
   const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository));
-  ASSIGN_OR_RETURN(const auto unmoved, UnmovedDigest(*source, repository, tag));
+  const Deadline deadline = NameBound();
+  ASSIGN_OR_RETURN(const auto unmoved, UnmovedDigest(*source, repository, tag, deadline));
   if (unmoved)
     return Resolution{.digest = *unmoved, .origin = source->origin(), .seen_ns = clock_.NowNs()};
-  ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, NameBound()));
+  ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, deadline));
   Keep(document, repository + ":" + tag);
   return Resolution{
       .digest = document.digest, .origin = source->origin(), .seen_ns = clock_.NowNs()};

@@ -252,8 +252,8 @@ class Catalog {
   std::optional<TagAnswer> RememberedTag(const std::string& repository,
                                          const std::string& tag) const;
   Result<std::optional<Digest>> UnmovedDigest(RepositorySource& source,
-                                              const std::string& repository,
-                                              const std::string& tag);
+                                              const std::string& repository, const std::string& tag,
+                                              const Deadline& deadline);
   Refreshed RefreshTag(const std::string& repository, const std::string& tag);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
                             const Sources& sources);

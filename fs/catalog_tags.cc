@@ -101,13 +101,14 @@ std::vector<Catalog::TagName> Catalog::TagsWith(const std::string& repository,
 // then nothing has to be transferred.
 Result<std::optional<Digest>> Catalog::UnmovedDigest(RepositorySource& source,
                                                      const std::string& repository,
-                                                     const std::string& tag) {
+                                                     const std::string& tag,
+                                                     const Deadline& deadline) {
   const auto last = store_.CurrentTag(repository, tag);
   if (!last || !last->has_value()) return std::optional<Digest>();
   const Digest& digest = (*last)->digest;
   const auto document = store_.GetDocument(digest);
   if (!document || !document->has_value()) return std::optional<Digest>();
-  ASSIGN_OR_RETURN(const auto now, source.TagDigest(tag, NameBound()));
+  ASSIGN_OR_RETURN(const auto now, source.TagDigest(tag, deadline));
   return now == digest ? now : std::nullopt;
 }
 
@@ -130,6 +131,10 @@ Result<std::vector<Catalog::Refreshed>> Catalog::RefreshTags(const std::string& 
   std::vector<Refreshed> refreshed;
   for (const std::string& name : wanted) {
     refreshed.push_back(RefreshTag(repository, name));
+    // Each of the others would wait as long for the same registry.
+    const auto& answer = refreshed.back().resolution;
+    if (tag.empty() && answer && answer->stale && answer->repository == repository)
+      return Error{Code::kUnavailable, answer->stale_reason};
     if (!progress(refreshed.size(), wanted.size()))
       return Error{Code::kCancelled, "nobody waits for the tags any more"};
   }
