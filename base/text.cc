@@ -9,6 +9,8 @@
 namespace lamina {
 namespace {
 
+constexpr std::string_view kHexDigits = "0123456789abcdef";
+
 void AppendEscaped(std::string& out, unsigned char c) {
   std::array<char, 5> hex{};
   std::snprintf(hex.data(), hex.size(), "\\x%02x", c);
@@ -47,6 +49,28 @@ std::string EscapeControl(std::string_view text) {
       AppendEscaped(out, c);
       ++i;
     }
+  }
+  return out;
+}
+
+std::string ToHex(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) {
+    out += kHexDigits[static_cast<unsigned char>(c) >> 4];
+    out += kHexDigits[static_cast<unsigned char>(c) & 15];
+  }
+  return out;
+}
+
+Result<std::string> FromHex(std::string_view text) {
+  const Error wrong{Code::kInvalid, Quote(text) + " is no text in hexadecimal digits"};
+  if (text.size() % 2 != 0) return wrong;
+  std::string out;
+  for (size_t i = 0; i < text.size(); i += 2) {
+    const size_t high = kHexDigits.find(text[i]);
+    const size_t low = kHexDigits.find(text[i + 1]);
+    if (high == std::string_view::npos || low == std::string_view::npos) return wrong;
+    out += static_cast<char>(high * 16 + low);
   }
   return out;
 }

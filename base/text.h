@@ -7,10 +7,15 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+
 namespace lamina {
 
 // Control characters and invalid bytes as \xNN, so that a hostile name cannot forge a log line.
 std::string EscapeControl(std::string_view text);
+// Two lower-case hexadecimal digits for each byte, and back; kInvalid where the text is none.
+std::string ToHex(std::string_view bytes);
+Result<std::string> FromHex(std::string_view text);
 // In single quotes, escaped, cut to `limit` bytes with an ellipsis.
 std::string Quote(std::string_view text, size_t limit = 200);
 // 1.5 MiB, 734 B.

@@ -45,7 +45,7 @@ Result<AliasRow> ParseName(const Json& request) {
 
 }  // namespace
 
-Result<Json> ListAliases(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> ListAliases(Engine& engine, const Json& request, const Replies&) {
   std::string repository = TextOf(request, "repository");
   if (!repository.empty()) {
     ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(repository));
@@ -57,7 +57,7 @@ Result<Json> ListAliases(Engine& engine, const Json& request, const ProgressSink
   return Json{{"aliases", std::move(rows)}};
 }
 
-Result<Json> SetAlias(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> SetAlias(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(AliasRow alias, ParseName(request));
   RETURN_IF_ERROR(SetAliasTarget(TextOf(request, "target"), &alias));
   if (const std::string text = TextOf(request, "platform"); !text.empty()) {
@@ -68,13 +68,13 @@ Result<Json> SetAlias(Engine& engine, const Json& request, const ProgressSink&) 
   return Json{{"aliases", Json::array({AliasJson(engine.catalog(), alias)})}};
 }
 
-Result<Json> RemoveAlias(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> RemoveAlias(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const AliasRow alias, ParseName(request));
   RETURN_IF_ERROR(engine.catalog().RemoveAlias(alias.repository, alias.name));
   return Json{{"removed", alias.repository + ":" + alias.name}};
 }
 
-Result<Json> ExportAliases(Engine& engine, const Json&, const ProgressSink&) {
+Result<Json> ExportAliases(Engine& engine, const Json&, const Replies&) {
   AliasDocument document;
   document.aliases = engine.catalog().Aliases("");
   std::set<std::pair<std::string, std::string>> targets;
@@ -88,7 +88,7 @@ Result<Json> ExportAliases(Engine& engine, const Json&, const ProgressSink&) {
   return Json{{"document", document.ToString()}};
 }
 
-Result<Json> ImportAliases(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> ImportAliases(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(AliasDocument document, AliasDocument::Parse(TextOf(request, "document")));
   for (AliasRow& alias : document.aliases) alias.made_ns = WallClock::System().NowNs();
   RETURN_IF_ERROR(engine.catalog().SetAliases(document.aliases));

@@ -5,11 +5,14 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "base/blob_source.h"
 #include "base/result.h"
 #include "cmd/options.h"
 
 namespace lamina {
 
-Result<nlohmann::json> Ask(const CommonOptions& common, const nlohmann::json& request);
+// `data` takes the bytes that come with the answer of cat, tree and cp.
+Result<nlohmann::json> Ask(const CommonOptions& common, const nlohmann::json& request,
+                           const ByteSink& data = nullptr);
 
 }  // namespace lamina

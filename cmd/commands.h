@@ -18,6 +18,9 @@ int RunTagsList(const CommonOptions& common, const ReferenceCommand& command);
 int RunTagsRefresh(const CommonOptions& common, const ReferenceCommand& command);
 int RunTagsHistory(const CommonOptions& common, const ReferenceCommand& command);
 int RunAlias(const CommonOptions& common, const AliasCommand& command);
+int RunCat(const CommonOptions& common, const CatCommand& command);
+int RunTree(const CommonOptions& common, const TreeCommand& command);
+int RunCopy(const CommonOptions& common, const CopyCommand& command);
 int RunDoctor(const CommonOptions& common, const std::string& mountpoint);
 int RunVersion(const CommonOptions& common);
 

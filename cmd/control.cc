@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -29,16 +30,19 @@ using Json = nlohmann::json;
 
 constexpr size_t kLongestRequest = 1u << 20;
 constexpr size_t kLongestAnswer = 64u << 20;
+constexpr size_t kLongestData = 1u << 20;  // in one piece
 // A client that has so much unread gets no more progress, so that its answer has room.
 constexpr int kMostUnread = 64 << 10;
 // Until descriptors or memory may be there again.
 constexpr int kShortageWaitMs = 200;
 
-Status SendLine(int fd, const Json& json, int flags = 0) {
-  const std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  for (size_t sent = 0; sent < line.size();) {
-    const ssize_t put = ::send(fd, line.data() + sent, line.size() - sent, MSG_NOSIGNAL | flags);
+// `patience` says whether to wait on after the socket's own bound has passed.
+Status SendBytes(int fd, std::string_view bytes, int flags,
+                 const std::function<bool()>& patience = nullptr) {
+  for (size_t sent = 0; sent < bytes.size();) {
+    const ssize_t put = ::send(fd, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL | flags);
     if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EAGAIN && patience && patience()) continue;
     if (put < 0) {
       const Error error = ErrnoError(errno, "cannot write to the control socket");
       // What follows half a line would not be understood.
@@ -48,6 +52,10 @@ Status SendLine(int fd, const Json& json, int flags = 0) {
     sent += static_cast<size_t>(put);
   }
   return {};
+}
+
+Status SendLine(int fd, const Json& json, int flags = 0) {
+  return SendBytes(fd, json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", flags);
 }
 
 void SendProgress(int fd, const Json& step) {
@@ -61,6 +69,15 @@ void SendProgress(int fd, const Json& step) {
 class LineReader {
  public:
   LineReader(int fd, size_t longest) : fd_(fd), longest_(longest) {}
+
+  // The bytes behind the last line; waits as long as the peer lives.
+  Result<std::string> Take(size_t count) {
+    while (buffer_.size() < count) RETURN_IF_ERROR(Fill(std::nullopt));
+    std::string bytes = buffer_.substr(0, count);
+    buffer_.erase(0, count);
+    searched_ = 0;
+    return bytes;
+  }
 
   // kNotFound at the end of the stream; without a deadline it waits as long as the peer lives.
   Result<std::string> Next(const std::optional<Deadline>& deadline) {
@@ -100,6 +117,13 @@ class LineReader {
   std::string buffer_;
   size_t searched_ = 0;  // bytes that hold no end of a line
 };
+
+Status TakeData(LineReader& reader, const Json& size, const ByteSink& out) {
+  if (!size.is_number_unsigned() || size.get<uint64_t>() > kLongestData)
+    return Error{Code::kInvalid, "the daemon announces data of no size that this lamina takes"};
+  ASSIGN_OR_RETURN(const std::string bytes, reader.Take(size.get<size_t>()));
+  return out(AsBytes(bytes));
+}
 
 Result<sockaddr_un> AddressOf(const std::string& path) {
   sockaddr_un address{};
@@ -228,12 +252,18 @@ void ControlServer::Serve(int fd) {
     const auto line = reader.Next(Deadline::After(limits_.request_wait));
     if (!line) return LogDebug(line.error().message);
     std::mutex writing;  // progress comes from other threads
-    const ProgressSink progress = [&](const Json& step) {
-      std::lock_guard<std::mutex> lock(writing);
-      if (!stopping_) SendProgress(fd, step);
-      return !stopping_;
-    };
-    const auto answer = Handle(*line, progress);
+    const Replies replies{.progress =
+                              [&](const Json& step) {
+                                std::lock_guard<std::mutex> lock(writing);
+                                if (!stopping_) SendProgress(fd, step);
+                                return !stopping_;
+                              },
+                          .data =
+                              [&](ByteSpan bytes) {
+                                std::lock_guard<std::mutex> lock(writing);
+                                return SendData(fd, bytes);
+                              }};
+    const auto answer = Handle(*line, replies);
     const Status sent =
         SendLine(fd, answer ? Json{{"result", *answer}} : ErrorJson(answer.error()));
     if (!sent) LogDebug(sent.error().message);
@@ -244,9 +274,21 @@ void ControlServer::Serve(int fd) {
   }
 }
 
-Result<Json> ControlServer::Handle(const std::string& line, const ProgressSink& progress) {
+Status ControlServer::SendData(int fd, ByteSpan bytes) const {
+  const Deadline deadline = Deadline::After(limits_.data_wait);
+  const auto patience = [&] { return !stopping_ && !deadline.passed(); };
+  while (!bytes.empty()) {
+    const ByteSpan piece = bytes.first(std::min(bytes.size(), kLongestData));
+    RETURN_IF_ERROR(SendBytes(fd, Json{{"data", piece.size()}}.dump() + "\n", 0, patience));
+    RETURN_IF_ERROR(SendBytes(fd, AsText(piece), 0, patience));
+    bytes = bytes.subspan(piece.size());
+  }
+  return {};
+}
+
+Result<Json> ControlServer::Handle(const std::string& line, const Replies& replies) {
   try {
-    return handler_(Json::parse(line, nullptr, false), progress);
+    return handler_(Json::parse(line, nullptr, false), replies);
   } catch (const std::exception& failure) {
     return Error{Code::kInternal, std::string("internal error: ") + failure.what()};
   }
@@ -266,7 +308,7 @@ Result<std::optional<ControlClient>> ControlClient::Connect(const std::string& s
   return ErrnoError(errno, "cannot connect to " + socket_path);
 }
 
-Result<Json> ControlClient::Ask(const Json& request, const ProgressSink& progress) {
+Result<Json> ControlClient::Ask(const Json& request, const Replies& replies) {
   // A daemon that refuses may answer and close before it has all of the request.
   const Status sent = SendLine(socket_.get(), request);
   LineReader reader(socket_.get(), kLongestAnswer);
@@ -279,7 +321,8 @@ Result<Json> ControlClient::Ask(const Json& request, const ProgressSink& progres
       return Error{
           static_cast<Code>(message["error"].value("code", static_cast<int>(Code::kInternal))),
           message["error"].value("message", "the daemon gave no reason")};
-    if (message.contains("progress")) progress(message["progress"]);
+    if (message.contains("progress")) replies.progress(message["progress"]);
+    if (message.contains("data")) RETURN_IF_ERROR(TakeData(reader, message["data"], replies.data));
   }
 }
 

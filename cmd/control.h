@@ -2,7 +2,7 @@
 
 // The control socket of a daemon: a Unix stream socket, mode 0600, in the store folder. A client
 // sends one request (see requests.h) as a line of JSON; the daemon answers with lines of
-// {"progress": …} and one last line of
+// {"progress": …} and of {"data": N}, which N bytes follow, and one last line of
 // {"result": …} or {"error": {"code", "message"}}.
 
 #include <atomic>
@@ -22,13 +22,14 @@
 namespace lamina {
 
 // Performs a request; called on several threads.
-using RequestHandler =
-    std::function<Result<nlohmann::json>(const nlohmann::json&, const ProgressSink&)>;
+using RequestHandler = std::function<Result<nlohmann::json>(const nlohmann::json&, const Replies&)>;
 
 struct ControlLimits {
   size_t clients = 64;                             // at the same time; more are told to come again
   std::chrono::milliseconds request_wait{10'000};  // for the whole line of a request
   std::chrono::milliseconds answer_wait{60'000};  // in which a client takes something of its answer
+  std::chrono::milliseconds data_wait{
+      3'600'000};  // and of data, which somebody may read in a pager
 };
 
 // Serves requests on threads of its own until destroyed. What the handler uses outlives it.
@@ -56,7 +57,8 @@ class ControlServer {
   void Welcome(UniqueFd connection);
   void RemoveFinished();
   void Serve(int fd);
-  Result<nlohmann::json> Handle(const std::string& line, const ProgressSink& progress);
+  Result<nlohmann::json> Handle(const std::string& line, const Replies& replies);
+  Status SendData(int fd, ByteSpan bytes) const;
 
   const std::string path_;
   const RequestHandler handler_;
@@ -75,7 +77,7 @@ class ControlClient {
   // nullopt where no daemon listens.
   static Result<std::optional<ControlClient>> Connect(const std::string& socket_path);
   // The daemon's answer; kUnavailable where it ends without one.
-  Result<nlohmann::json> Ask(const nlohmann::json& request, const ProgressSink& progress);
+  Result<nlohmann::json> Ask(const nlohmann::json& request, const Replies& replies);
 
  private:
   explicit ControlClient(UniqueFd socket) : socket_(std::move(socket)) {}

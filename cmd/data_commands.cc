@@ -28,10 +28,7 @@ Result<std::string> AbsoluteSource(const std::string& source) {
 
 Json ReferenceRequest(const char* name, const CommonOptions& common,
                       const ReferenceCommand& command) {
-  return {{"command", name},
-          {"reference", command.reference},
-          {"candidates", command.candidates},
-          {"platform", common.platform}};
+  return {{"command", name}, {"reference", command.reference}, {"platform", common.platform}};
 }
 
 void ShowLayer(size_t number, const Json& layer) {
@@ -64,6 +61,9 @@ void ShowInspection(const Json& answer) {
       Print(fmt::format(
           "  {:<9} {}", key,
           EscapeControl(config[key].dump(-1, ' ', false, Json::error_handler_t::replace))));
+  for (const Json& offer : answer.value("platforms", Json::array()))
+    Print(fmt::format("  {} {:<16} {}", offer.value("chosen", false) ? "chosen " : "offered",
+                      EscapeControl(offer.value("platform", "")), offer.value("digest", "")));
   Print("layers, bottom first:");
   size_t number = 0;
   for (const Json& layer : status.at("layers")) ShowLayer(number++, layer);

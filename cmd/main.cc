@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <clocale>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -14,7 +15,6 @@
 #include "cmd/commands.h"
 #include "cmd/config_file.h"
 #include "cmd/engine.h"
-#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
@@ -27,6 +27,9 @@ struct CommandLine {
   MountCommand mount;
   UmountCommand umount;
   AddCommand add;
+  CatCommand cat;
+  TreeCommand tree;
+  CopyCommand copy;
   ReferenceCommand reference;
   AliasCommand alias;
   std::string repository;
@@ -234,6 +237,43 @@ void AddAlias(CLI::App& app, CommandLine& line) {
   AddPlatformOption(*alias, line.common);
 }
 
+// What comes out of an image without a mount.
+void AddOutput(CLI::App& app, CommandLine& line) {
+  CLI::App* cat = NewCommand(app, line, "cat", "Print a file of an image; needs no mount",
+                             "lamina cat debian:bookworm /etc/os-release",
+                             [&] { return RunCat(line.common, line.cat); });
+  cat->add_option("reference", line.cat.reference, "an image, as debian:12")->required();
+  cat->add_option("path", line.cat.path, "a file in it; symbolic links are followed")->required();
+
+  CLI::App* tree = NewCommand(app, line, "tree", "List what is in an image; needs no mount",
+                              "lamina tree --long --depth 1 debian:bookworm /etc",
+                              [&] { return RunTree(line.common, line.tree); });
+  tree->add_option("reference", line.tree.reference, "an image, as debian:12")->required();
+  tree->add_option("path", line.tree.path, "where to begin")->capture_default_str();
+  tree->add_option("--depth", line.tree.depth, "levels to show below it (default: all)")
+      ->check(CLI::NonNegativeNumber);
+  tree->add_flag("-l,--long", line.tree.long_form, "show mode, owner, size and time");
+  tree->add_flag("--json", line.common.json, "print a line of JSON for each entry");
+
+  CLI::App* copy = NewCommand(
+      app, line, "cp", "Copy a file or a directory out of an image; needs no mount",
+      "lamina cp debian:bookworm:/etc/apt .", [&] { return RunCopy(line.common, line.copy); });
+  copy->add_option("source", line.copy.source,
+                   "REF:PATH; PATH begins with '/', and ends with '/.' where only what is in a "
+                   "directory is meant")
+      ->required();
+  copy->add_option("destination", line.copy.destination,
+                   "a directory to copy into, or the name of the copy; '-': a tar to standard "
+                   "output")
+      ->required();
+  copy->add_flag("-L,--follow-link", line.copy.follow,
+                 "where PATH is a symbolic link, copy what it leads to");
+  for (CLI::App* command : {cat, tree, copy}) {
+    AddPlatformOption(*command, line.common);
+    AddSourceOptions(*command, line.common);
+  }
+}
+
 void AddAbout(CLI::App& app, CommandLine& line) {
   CLI::App* doctor =
       NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
@@ -290,6 +330,8 @@ void KeepSecrets() {
 }
 
 int Main(int argc, char** argv) {
+  // libarchive takes names for text of the locale; ours are UTF-8 where they are text at all.
+  std::setlocale(LC_CTYPE, "C.UTF-8");
   KeepSecrets();
   CommandLine line;
   line.common.store = DefaultStoreFolder();
@@ -301,6 +343,7 @@ int Main(int argc, char** argv) {
   AddData(app, line);
   AddTags(app, line);
   AddAlias(app, line);
+  AddOutput(app, line);
   AddAbout(app, line);
   try {
     app.parse(argc, argv);
@@ -314,7 +357,6 @@ int Main(int argc, char** argv) {
       return kWrongUsage;
     }
   }
-  if (Status expanded = ExpandReference(&line.reference); !expanded) return Fail(expanded.error());
   if (Status absolute = MakeAbsolute(line.common); !absolute) return Fail(absolute.error());
   return line.run();
 }

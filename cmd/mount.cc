@@ -101,11 +101,11 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
                             .link_aliases = command.link_aliases,
                             .on_ready = ready});
     if (!session) return session.error();
-    const auto control = ControlServer::Start(
-        engine->paths().ControlSocket(),
-        [&engine](const nlohmann::json& request, const ProgressSink& progress) {
-          return Perform(*engine, request, progress);
-        });
+    const auto control =
+        ControlServer::Start(engine->paths().ControlSocket(),
+                             [&engine](const nlohmann::json& request, const Replies& replies) {
+                               return Perform(*engine, request, replies);
+                             });
     if (!control) return control.error();
     LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint,
                         common.store));

@@ -60,8 +60,24 @@ struct AliasCommand {
 struct ReferenceCommand {
   std::string reference;
   bool index_only = false;  // fetch
-  // Where it is a short name that may mean several images: these, in the order in which to ask.
-  std::vector<std::string> candidates;
+};
+
+struct CatCommand {
+  std::string reference;
+  std::string path;
+};
+
+struct TreeCommand {
+  std::string reference;
+  std::string path = "/";
+  int depth = -1;          // levels below the path; all where negative
+  bool long_form = false;  // with mode, owner, size and time
+};
+
+struct CopyCommand {
+  std::string source;       // "REF:PATH"
+  std::string destination;  // "-": a tar to standard output
+  bool follow = false;      // a symbolic link at the end of PATH
 };
 
 // Below the current folder where it is relative.

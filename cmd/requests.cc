@@ -14,9 +14,11 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/alias_requests.h"
+#include "cmd/image_output.h"
 #include "cmd/request_json.h"
 #include "cmd/tag_requests.h"
 #include "fs/alias_target.h"
+#include "overlay/tree_path.h"
 
 namespace lamina {
 namespace {
@@ -71,7 +73,7 @@ Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
 }
 
-Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> Add(Engine& engine, const Json& request, const Replies&) {
   Json all = Json::array();
   for (const Json& source : request.at("sources")) {
     ASSIGN_OR_RETURN(const auto added,
@@ -83,7 +85,7 @@ Result<Json> Add(Engine& engine, const Json& request, const ProgressSink&) {
   return Json{{"added", std::move(all)}};
 }
 
-Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> List(Engine& engine, const Json& request, const Replies&) {
   std::vector<std::string> repositories = engine.catalog().KnownRepositories();
   const std::string only = TextOf(request, "repository");
   if (!only.empty()) {
@@ -113,7 +115,7 @@ Result<Json> List(Engine& engine, const Json& request, const ProgressSink&) {
   return Json{{"images", std::move(all)}};
 }
 
-Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> Resolve(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const NamedResolution named, ResolveNamed(engine, request));
   const Resolution& resolution = named.resolution;
   Json answer = ResolutionJson(resolution);
@@ -121,7 +123,19 @@ Result<Json> Resolve(Engine& engine, const Json& request, const ProgressSink&) {
   return answer;
 }
 
-Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
+// What the reference offers besides the image that was chosen; empty where it names an image.
+Result<Json> PlatformsJson(Engine& engine, const NamedImage& named) {
+  ASSIGN_OR_RETURN(const Resolution all, engine.catalog().Resolve(named.reference));
+  ASSIGN_OR_RETURN(const auto offers, engine.catalog().Offers(all.repository, all.digest));
+  Json platforms = Json::array();
+  for (const Catalog::Offer& offer : offers)
+    platforms.push_back({{"platform", offer.platform ? offer.platform->ToString() : ""},
+                         {"digest", offer.digest.ToString()},
+                         {"chosen", offer.digest == named.image->documents().manifest_digest}});
+  return platforms;
+}
+
+Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
   // An image whose layers are indexed opens from local disk; one that is not stays as it is.
   bool indexed = true;
@@ -132,7 +146,9 @@ Result<Json> Inspect(Engine& engine, const Json& request, const ProgressSink&) {
     ASSIGN_OR_RETURN(const auto tree, named.image->EnsureTree());
     RETURN_IF_ERROR(named.image->OpenLocalLayers(*tree));
   }
+  ASSIGN_OR_RETURN(Json platforms, PlatformsJson(engine, named));
   return Json{{"name", documents.repository},
+              {"platforms", std::move(platforms)},
               {"resolution", ResolutionJson(named.resolution)},
               {"manifest", Json::parse(documents.manifest, nullptr, false)},
               {"config", Json::parse(documents.config, nullptr, false)},
@@ -191,7 +207,8 @@ Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink
   return image.EnsureTree();
 }
 
-Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& progress) {
+Result<Json> Fetch(Engine& engine, const Json& request, const Replies& replies) {
+  const ProgressSink& progress = replies.progress;
   ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
   ASSIGN_OR_RETURN(const auto tree, EnsureTree(*named.image, progress));
   if (!request.value("index_only", false)) {
@@ -204,7 +221,70 @@ Result<Json> Fetch(Engine& engine, const Json& request, const ProgressSink& prog
               {"inodes", tree->tree().inode_count()}};
 }
 
-using Handler = Result<Json> (*)(Engine&, const Json&, const ProgressSink&);
+// --- what comes out of an image without a mount
+
+// A place in an image, and what keeps it.
+struct FoundPlace {
+  NamedImage named;
+  std::shared_ptr<MountedTree> mounted;
+  std::string path;
+  Nid nid = 0;
+
+  ImagePlace place() const { return {*named.image, *mounted, nid}; }
+  Json answer() const {
+    return {{"name", named.resolution.repository}, {"digest", named.resolution.digest.ToString()}};
+  }
+  // An error that tells which place it is about.
+  Error About(Error error) const { return std::move(error).Within(TextOfPlace()); }
+  std::string TextOfPlace() const { return named.reference.ToString() + ":" + EscapeControl(path); }
+};
+
+Result<FoundPlace> Find(Engine& engine, const Json& request, bool follow_last,
+                        const Replies& replies) {
+  ASSIGN_OR_RETURN(NamedImage named, OpenNamed(engine, request));
+  ASSIGN_OR_RETURN(auto mounted, EnsureTree(*named.image, replies.progress));
+  ASSIGN_OR_RETURN(std::string path, FromHex(TextOf(request, "path_hex")));
+  auto nid = FindInTree(mounted->tree(), path, follow_last);
+  if (!nid) return std::move(nid).error().Within(named.reference.ToString());
+  return FoundPlace{std::move(named), std::move(mounted), std::move(path), *nid};
+}
+
+Result<Json> Cat(Engine& engine, const Json& request, const Replies& replies) {
+  ASSIGN_OR_RETURN(const FoundPlace found, Find(engine, request, /*follow_last=*/true, replies));
+  if (Status written = WriteFileBytes(found.place(), replies.data); !written)
+    return found.About(std::move(written).error());
+  return found.answer();
+}
+
+Result<Json> ListTree(Engine& engine, const Json& request, const Replies& replies) {
+  ASSIGN_OR_RETURN(const FoundPlace found, Find(engine, request, /*follow_last=*/true, replies));
+  const size_t depth = request.value("depth", SIZE_MAX);
+  if (Status written = WriteListing(found.mounted->tree(), found.nid, depth, replies.data);
+      !written)
+    return found.About(std::move(written).error());
+  return found.answer();
+}
+
+Result<Json> Copy(Engine& engine, const Json& request, const Replies& replies) {
+  ASSIGN_OR_RETURN(const FoundPlace found,
+                   Find(engine, request, request.value("follow", false), replies));
+  ASSIGN_OR_RETURN(const std::string name, FromHex(TextOf(request, "name_hex")));
+  ASSIGN_OR_RETURN(const TreeAttr attr, found.mounted->tree().Stat(found.nid));
+  if (attr.type == EntryType::kDirectory && request.value("no_directory", false))
+    return found.About({Code::kInvalid, "it is a directory, and the destination is none"});
+  Deadline due = Deadline::After(std::chrono::milliseconds(0));
+  const auto progress = [&](uint64_t done, uint64_t of) {
+    if (!due.passed()) return true;
+    due = Deadline::After(std::chrono::milliseconds(100));
+    return replies.progress(
+        Json{{"what", "copying"}, {"unit", "bytes"}, {"done", done}, {"of", of}});
+  };
+  if (Status written = WriteTar(found.place(), name, progress, replies.data); !written)
+    return found.About(std::move(written).error());
+  return found.answer();
+}
+
+using Handler = Result<Json> (*)(Engine&, const Json&, const Replies&);
 
 Handler HandlerOf(const std::string& command) {
   if (command == "add") return Add;
@@ -220,19 +300,22 @@ Handler HandlerOf(const std::string& command) {
   if (command == "tags ls") return ListTags;
   if (command == "tags refresh") return RefreshTags;
   if (command == "tags history") return ShowTagHistory;
+  if (command == "cat") return Cat;
+  if (command == "tree") return ListTree;
+  if (command == "cp") return Copy;
   return nullptr;
 }
 
 }  // namespace
 
-Result<Json> Perform(Engine& engine, const Json& request, const ProgressSink& progress) {
+Result<Json> Perform(Engine& engine, const Json& request, const Replies& replies) {
   const std::string command = TextOf(request, "command");
   const Handler handler = HandlerOf(command);
   if (handler == nullptr)
     return Error{Code::kUnsupported,
                  fmt::format("this lamina knows no request {}", Quote(command))};
   try {
-    return handler(engine, request, progress);
+    return handler(engine, request, replies);
   } catch (const nlohmann::json::exception& failure) {
     return Error{Code::kInvalid,
                  fmt::format("the request {} is malformed: {}", Quote(command), failure.what())};

@@ -8,6 +8,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 
+#include "base/blob_source.h"
 #include "base/result.h"
 #include "cmd/engine.h"
 
@@ -17,7 +18,13 @@ namespace lamina {
 // says that nobody wants the answer any more: the request gives up.
 using ProgressSink = std::function<bool(const nlohmann::json&)>;
 
+// What goes to whoever asked before the answer does.
+struct Replies {
+  ProgressSink progress;
+  ByteSink data;  // of cat, tree and cp: bytes, in order
+};
+
 Result<nlohmann::json> Perform(Engine& engine, const nlohmann::json& request,
-                               const ProgressSink& progress);
+                               const Replies& replies);
 
 }  // namespace lamina

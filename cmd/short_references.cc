@@ -3,35 +3,41 @@
 #include <fmt/core.h>
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "base/text.h"
+#include "cmd/request_json.h"
 #include "fetch/short_names.h"
 
 namespace lamina {
+namespace {
 
-Status ExpandReference(ReferenceCommand* command) {
-  if (command->reference.empty() || !ShortNames::IsShort(command->reference)) return {};
+// One or more, in full; none where the text is no short name.
+Result<std::vector<std::string>> CandidatesOf(const std::string& text) {
+  std::vector<std::string> texts;
+  if (text.empty() || !ShortNames::IsShort(text)) return texts;
   ASSIGN_OR_RETURN(const ShortNames names, ShortNames::Read(ShortNames::FilesOfUser()));
-  ASSIGN_OR_RETURN(const std::vector<Reference> candidates, names.Candidates(command->reference));
-  if (candidates.size() == 1) {
-    command->reference = candidates.front().ToString();
-    return {};
-  }
-  for (const Reference& candidate : candidates) command->candidates.push_back(candidate.ToString());
-  return {};
+  ASSIGN_OR_RETURN(const std::vector<Reference> candidates, names.Candidates(text));
+  for (const Reference& candidate : candidates) texts.push_back(candidate.ToString());
+  return texts;
+}
+
+}  // namespace
+
+Result<nlohmann::json> WithFullReference(const nlohmann::json& request) {
+  ASSIGN_OR_RETURN(const auto candidates, CandidatesOf(TextOf(request, "reference")));
+  nlohmann::json full = request;
+  if (candidates.size() == 1) full["reference"] = candidates.front();
+  if (candidates.size() > 1) full["candidates"] = candidates;
+  return full;
 }
 
 Result<std::string> FullName(const std::string& text) {
-  ReferenceCommand command;
-  command.reference = text;
-  RETURN_IF_ERROR(ExpandReference(&command));
-  return FullName(command);
-}
-
-Result<std::string> FullName(const ReferenceCommand& command) {
-  if (command.candidates.empty()) return command.reference;
-  return Error{Code::kInvalid,
-               fmt::format("{} may mean {}: write it in full", Quote(command.reference),
-                           fmt::join(command.candidates, " or "))};
+  ASSIGN_OR_RETURN(const auto candidates, CandidatesOf(text));
+  if (candidates.empty()) return text;
+  if (candidates.size() == 1) return candidates.front();
+  return Error{Code::kInvalid, fmt::format("{} may mean {}: write it in full", Quote(text),
+                                           fmt::join(candidates, " or "))};
 }
 
 }  // namespace lamina

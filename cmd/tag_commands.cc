@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "cmd/commands.h"
 #include "cmd/print.h"
-#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
@@ -39,9 +38,7 @@ void Warn(const std::string& text) {
 }  // namespace
 
 int RunTagsList(const CommonOptions& common, const ReferenceCommand& command) {
-  const auto name = FullName(command);
-  if (!name) return Fail(name.error());
-  const Json request{{"command", "tags ls"}, {"reference", *name}};
+  const Json request{{"command", "tags ls"}, {"reference", command.reference}};
   return AskAndPrint(common, request, [](const Json& answer) {
     for (const Json& tag : answer.at("tags")) ShowTag(tag);
     if (answer.contains("reason"))
@@ -51,9 +48,7 @@ int RunTagsList(const CommonOptions& common, const ReferenceCommand& command) {
 
 int RunTagsRefresh(const CommonOptions& common, const ReferenceCommand& command) {
   bool failed = false;
-  const auto name = FullName(command);
-  if (!name) return Fail(name.error());
-  const Json request{{"command", "tags refresh"}, {"reference", *name}};
+  const Json request{{"command", "tags refresh"}, {"reference", command.reference}};
   const int code = AskAndPrint(common, request, [&](const Json& answer) {
     for (const Json& tag : answer.at("tags")) {
       if (!tag.contains("error")) {
@@ -69,9 +64,7 @@ int RunTagsRefresh(const CommonOptions& common, const ReferenceCommand& command)
 }
 
 int RunTagsHistory(const CommonOptions& common, const ReferenceCommand& command) {
-  const auto name = FullName(command);
-  if (!name) return Fail(name.error());
-  const Json request{{"command", "tags history"}, {"reference", *name}};
+  const Json request{{"command", "tags history"}, {"reference", command.reference}};
   return AskAndPrint(common, request, [](const Json& answer) {
     for (const Json& row : answer.at("history"))
       Print(fmt::format("{:<24} {}  {}  {}  {}", row.value("tag", ""), row.value("digest", ""),

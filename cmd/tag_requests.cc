@@ -1,6 +1,7 @@
 #include "cmd/tag_requests.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
@@ -15,6 +16,11 @@ using Json = nlohmann::json;
 
 // NAME or NAME:TAG; a digest has no tags.
 Result<Reference> TaggedReference(const Json& request) {
+  if (const auto several = request.value("candidates", std::vector<std::string>());
+      !several.empty())
+    return Error{Code::kInvalid,
+                 fmt::format("{} may mean {}: write it in full",
+                             Quote(TextOf(request, "reference")), fmt::join(several, " or "))};
   ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
   if (!reference.digest) return reference;
   return Error{Code::kInvalid, fmt::format("{} names a digest: give NAME or NAME:TAG",
@@ -34,7 +40,7 @@ Json TagJson(const Catalog::TagName& tag, const Catalog::TagList& list) {
 
 }  // namespace
 
-Result<Json> ListTags(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> ListTags(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const Reference reference, TaggedReference(request));
   const std::string repository = reference.repository.ToString();
   const Catalog::TagList list = engine.catalog().ListTags(repository);
@@ -53,11 +59,11 @@ Result<Json> ListTags(Engine& engine, const Json& request, const ProgressSink&) 
   return answer;
 }
 
-Result<Json> RefreshTags(Engine& engine, const Json& request, const ProgressSink& progress) {
+Result<Json> RefreshTags(Engine& engine, const Json& request, const Replies& replies) {
   ASSIGN_OR_RETURN(const Reference reference, TaggedReference(request));
   const std::string repository = reference.repository.ToString();
   const auto tell = [&](size_t done, size_t of) {
-    return progress(Json{{"what", "asking"}, {"unit", "tags"}, {"done", done}, {"of", of}});
+    return replies.progress(Json{{"what", "asking"}, {"unit", "tags"}, {"done", done}, {"of", of}});
   };
   ASSIGN_OR_RETURN(const auto refreshed,
                    engine.catalog().RefreshTags(repository, reference.tag.value_or(""), tell));
@@ -75,7 +81,7 @@ Result<Json> RefreshTags(Engine& engine, const Json& request, const ProgressSink
   return Json{{"repository", repository}, {"tags", std::move(rows)}};
 }
 
-Result<Json> ShowTagHistory(Engine& engine, const Json& request, const ProgressSink&) {
+Result<Json> ShowTagHistory(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const Reference reference, TaggedReference(request));
   const std::string repository = reference.repository.ToString();
   ASSIGN_OR_RETURN(const std::vector<TagRow> rows,

@@ -8,12 +8,12 @@ namespace lamina {
 
 // {"reference": NAME} -> {"repository", "listed", "reason", "tags": […]}
 Result<nlohmann::json> ListTags(Engine& engine, const nlohmann::json& request,
-                                const ProgressSink& progress);
+                                const Replies& replies);
 // {"reference": NAME[:TAG]} -> {"repository", "tags": […]}; a tag that failed has an "error".
 Result<nlohmann::json> RefreshTags(Engine& engine, const nlohmann::json& request,
-                                   const ProgressSink& progress);
+                                   const Replies& replies);
 // {"reference": NAME[:TAG]} -> {"repository", "history": […]}, the oldest first.
 Result<nlohmann::json> ShowTagHistory(Engine& engine, const nlohmann::json& request,
-                                      const ProgressSink& progress);
+                                      const Replies& replies);
 
 }  // namespace lamina

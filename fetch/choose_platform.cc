@@ -12,13 +12,6 @@ constexpr size_t kMaxListed = 30;  // platforms in a message
 constexpr std::string_view kReferenceType = "vnd.docker.reference.type";
 constexpr std::string_view kNydusFeature = "nydus.remoteimage.v1";
 
-// Could this entry be an image, or an index of them?
-bool IsCandidate(const Descriptor& entry) {
-  if (!IsManifestMediaType(entry.media_type) && !IsIndexMediaType(entry.media_type)) return false;
-  if (!entry.artifact_type.empty() && !media_type::IsImageConfig(entry.artifact_type)) return false;
-  return !entry.annotations.contains(std::string(kReferenceType));
-}
-
 // Converted copies stand beside the original with the same platform; the original is what we read.
 bool IsConverted(const Descriptor& entry) {
   const auto& features = entry.platform->os_features;
@@ -34,8 +27,7 @@ int Rank(const Descriptor& entry, const Platform& wanted) {
 std::string Offered(const ImageIndex& index) {
   std::set<std::string> names;
   for (const Descriptor& entry : index.manifests)
-    if (IsCandidate(entry) && entry.platform && entry.platform->os != "unknown")
-      names.insert(entry.platform->ToString());
+    if (IsOffered(entry) && entry.platform) names.insert(entry.platform->ToString());
   if (names.empty()) return "no image";
   std::string out;
   size_t listed = 0;
@@ -49,13 +41,20 @@ std::string Offered(const ImageIndex& index) {
 
 }  // namespace
 
+bool IsOffered(const Descriptor& entry) {
+  if (!IsManifestMediaType(entry.media_type) && !IsIndexMediaType(entry.media_type)) return false;
+  if (!entry.artifact_type.empty() && !media_type::IsImageConfig(entry.artifact_type)) return false;
+  if (entry.platform && entry.platform->os == "unknown") return false;
+  return !entry.annotations.contains(std::string(kReferenceType));
+}
+
 Result<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& wanted,
                                   std::string_view name) {
   const Descriptor* best = nullptr;
   const Descriptor* unnamed = nullptr;  // the first without a platform
   int best_rank = 0;
   for (const Descriptor& entry : index.manifests) {
-    if (!IsCandidate(entry)) continue;
+    if (!IsOffered(entry)) continue;
     if (!entry.platform) {
       if (unnamed == nullptr) unnamed = &entry;
       continue;

@@ -83,6 +83,10 @@ Status CheckIsImage(const ImageManifest& manifest, std::string_view name);
 Result<ImageConfig> ParseImageConfig(std::string_view bytes, const ImageManifest& manifest,
                                      std::string_view name, const DocumentLimits& limits = {});
 
+// Could this entry of an index be an image, or an index of them? Attestations (unknown/unknown) and
+// other companions are none.
+bool IsOffered(const Descriptor& entry);
+
 // The best entry for `wanted`; attestation entries (unknown/unknown), artifacts and unknown media
 // types are never chosen. kNotFound lists the platforms that there are. Entries without a platform
 // match only where nothing else does. What is chosen may be an index again (IsIndexMediaType).

@@ -169,6 +169,13 @@ class Catalog {
   // itself.
   Result<Digest> DigestForPlatform(const std::string& repository, const Digest& digest,
                                    const Platform& platform);
+  // Blocks. The images that an index offers, and behind them those of indexes in it that can be
+  // read; none where the digest is that of an image. Attestations and companions are left out.
+  struct Offer {
+    std::optional<Platform> platform;
+    Digest digest;
+  };
+  Result<std::vector<Offer>> Offers(const std::string& repository, const Digest& digest);
   // The image if it is open, else null. Never waits.
   std::shared_ptr<Image> OpenedImage(const std::string& repository, const Digest& digest) const;
 
@@ -257,6 +264,8 @@ class Catalog {
   Refreshed RefreshTag(const std::string& repository, const std::string& tag);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
                             const Sources& sources);
+  // A document of this repository, which the store knows from now on as one of its images.
+  Result<ManifestDocument> KnownManifest(const std::string& repository, const Digest& digest);
   Result<std::string> Config(const Descriptor& descriptor, const Sources& sources);
   void Keep(const Document& document, const std::string& name);
   void LearnRepository(const std::string& repository);

@@ -3,12 +3,16 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <deque>
+#include <utility>
 
 #include "base/log.h"
 #include "fs/catalog.h"
 
 namespace lamina {
 namespace {
+
+constexpr int kMostIndexes = 32;  // that are read to tell what an index offers
 
 std::string KeyOf(const std::string& repository, const Digest& digest) {
   return repository + "@" + digest.ToString();
@@ -83,17 +87,24 @@ Result<Document> Catalog::Manifest(const std::string& repository, const Digest& 
   return document;
 }
 
+Result<ManifestDocument> Catalog::KnownManifest(const std::string& repository,
+                                                const Digest& digest) {
+  ASSIGN_OR_RETURN(const Document document,
+                   Manifest(repository, digest, sources_.SourcesOf(repository, digest)));
+  ASSIGN_OR_RETURN(
+      ManifestDocument parsed,
+      ParseManifestDocument(document.bytes, document.media_type, KeyOf(repository, digest)));
+  if (Status known = store_.RecordImage(repository, digest, clock_.NowNs()); !known)
+    LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
+  return parsed;
+}
+
 Result<Digest> Catalog::DigestForPlatform(const std::string& repository, const Digest& digest,
                                           const Platform& platform) {
   const std::string name = KeyOf(repository, digest);
   Digest chosen = digest;
   for (int depth = 0; depth <= DocumentLimits().index_nesting; ++depth) {
-    ASSIGN_OR_RETURN(const Document document,
-                     Manifest(repository, chosen, sources_.SourcesOf(repository, chosen)));
-    ASSIGN_OR_RETURN(const ManifestDocument parsed,
-                     ParseManifestDocument(document.bytes, document.media_type, name));
-    if (Status known = store_.RecordImage(repository, chosen, clock_.NowNs()); !known)
-      LogWarning(fmt::format("{}: {}", name, known.error().message));
+    ASSIGN_OR_RETURN(const ManifestDocument parsed, KnownManifest(repository, chosen));
     if (!std::holds_alternative<ImageIndex>(parsed)) return chosen;
     const auto next = ChoosePlatform(std::get<ImageIndex>(parsed), platform, name);
     // The index is there: this says more than that there is none.
@@ -102,6 +113,28 @@ Result<Digest> Catalog::DigestForPlatform(const std::string& repository, const D
   }
   return Error{Code::kLimit, fmt::format("{}: indexes nest more than {} deep", name,
                                          DocumentLimits().index_nesting)};
+}
+
+Result<std::vector<Catalog::Offer>> Catalog::Offers(const std::string& repository,
+                                                    const Digest& digest) {
+  std::vector<Offer> offers;
+  std::deque<std::pair<Digest, int>> indexes{{digest, 0}};  // to be read, with their depth
+  for (int read = 0; !indexes.empty() && read < kMostIndexes; ++read) {
+    const auto [from, depth] = indexes.front();
+    indexes.pop_front();
+    auto parsed = KnownManifest(repository, from);
+    if (!parsed && depth == 0) return std::move(parsed).error();
+    const auto* const index = parsed ? std::get_if<ImageIndex>(&*parsed) : nullptr;
+    if (index == nullptr) continue;
+    for (const Descriptor& entry : index->manifests) {
+      if (!IsOffered(entry)) continue;
+      if (!IsIndexMediaType(entry.media_type))
+        offers.push_back({entry.platform, entry.digest});
+      else if (depth < DocumentLimits().index_nesting)
+        indexes.emplace_back(entry.digest, depth + 1);
+    }
+  }
+  return offers;
 }
 
 Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources& sources) {

@@ -14,7 +14,7 @@ _lamina() {
   choices=$(_lamina_words "${COMP_WORDS[0]}" "${command[@]}")
   if [[ ${#command[@]} -gt 0 && ${word} != -* ]]; then
     case "${command[*]}" in
-      resolve | inspect | fetch | ls | alias | tags\ *)
+      resolve | inspect | fetch | ls | cat | tree | alias | tags\ *)
         choices=$("${COMP_WORDS[0]}" ls --json 2>/dev/null |
           sed -nE 's/^ *"repository": "(.*)",?$/\1/p' | sort -u) ;;
       mount | umount | doctor) mapfile -t COMPREPLY < <(compgen -d -- "${word}"); return ;;

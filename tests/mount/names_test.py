@@ -415,8 +415,10 @@ class CommandsTest(MountCase):
     def test_options_of_a_command_hold_with_a_daemon_too(self):
         variants = {name: small.make(self.layout, None, {"arch": name.encode()}, architecture=name)
                     for name in ("amd64", "riscv64")}
+        attestation = small.make(self.layout, None, {"predicate": b"{}"}, architecture="unknown")
         index = self.layout.put_index([(descriptor, {"architecture": name, "os": "linux"})
-                                       for name, descriptor in variants.items()])
+                                       for name, descriptor in variants.items()] + [
+                                           (attestation, {"architecture": "unknown", "os": "unknown"})])
         self.layout.tag(index, "multi")
         daemon = self.lamina(start=False)
         daemon.command("add", f"oci:{self.layout.path}:multi", "--as", "app")
@@ -426,6 +428,8 @@ class CommandsTest(MountCase):
                 self.assertEqual(daemon.command("resolve", *options).stdout, f"{self.name}@{descriptor['digest']}\n")
                 inspected = json.loads(daemon.command("inspect", "--json", *options).stdout)
                 self.assertEqual(inspected["config"]["architecture"], name)
+                self.assertEqual([(offer["platform"], offer["digest"], offer["chosen"]) for offer in inspected["platforms"]],
+                                 [("linux/" + other, of["digest"], other == name) for other, of in variants.items()])
                 self.assertIn(descriptor["digest"], daemon.command("fetch", *options).stdout)
             missing = daemon.command("resolve", "--platform", "linux/s390x", self.name + ":multi", check=False)
             self.assertEqual(missing.returncode, 1)

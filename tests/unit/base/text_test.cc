@@ -30,5 +30,13 @@ TEST(TextTest, TimesGoBothWays) {
     EXPECT_FALSE(ParseRfc3339(bad, &ns)) << bad;
 }
 
+TEST(TextTest, HexadecimalThereAndBack) {
+  const std::string bytes("\0a\xff/", 4);
+  EXPECT_EQ(ToHex(bytes), "0061ff2f");
+  EXPECT_EQ(*FromHex("0061ff2f"), bytes);
+  EXPECT_EQ(*FromHex(""), "");
+  for (const char* wrong : {"0", "0g", "0A", " 0"}) EXPECT_FALSE(FromHex(wrong)) << wrong;
+}
+
 }  // namespace
 }  // namespace lamina

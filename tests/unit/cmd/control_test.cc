@@ -37,7 +37,7 @@ class ControlTest : public ::testing::Test {
     auto client = ControlClient::Connect(Socket());
     if (!client) return client.error();
     if (!client->has_value()) return Error{Code::kNotFound, "no daemon"};
-    return (*client)->Ask(request, [](const Json&) { return true; });
+    return (*client)->Ask(request, {.progress = [](const Json&) { return true; }, .data = nullptr});
   }
   // A client that says and reads what it wants.
   UniqueFd Connect() {
@@ -68,8 +68,8 @@ class ControlTest : public ::testing::Test {
 class EngineControlTest : public ControlTest {
  protected:
   EngineControlTest() : engine_(std::move(Engine::Open(folder_.path() + "/store", {})).value()) {
-    Start([this](const Json& request, const ProgressSink& progress) {
-      return Perform(*engine_, request, progress);
+    Start([this](const Json& request, const Replies& replies) {
+      return Perform(*engine_, request, replies);
     });
   }
   std::unique_ptr<Engine> engine_;
@@ -97,7 +97,7 @@ TEST_F(EngineControlTest, AStoreHasOneHolder) {
   EXPECT_EQ(second.error().code, Code::kUnavailable);
 }
 
-Result<Json> Echo(const Json& request, const ProgressSink&) { return request; }
+Result<Json> Echo(const Json& request, const Replies&) { return request; }
 
 TEST_F(ControlTest, TheSocketIsForItsOwnerOnly) {
   Start(Echo);
@@ -119,13 +119,56 @@ TEST_F(ControlTest, ManyClientsAreServedAtTheSameTime) {
 }
 
 TEST_F(ControlTest, ADaemonsNotFoundIsNotItsAbsence) {
-  Start([](const Json&, const ProgressSink&) -> Result<Json> {
+  Start([](const Json&, const Replies&) -> Result<Json> {
     return Error{Code::kNotFound, "nobody knows it"};
   });
   auto client = ControlClient::Connect(Socket());
   ASSERT_TRUE(client && client->has_value());
-  EXPECT_EQ((*client)->Ask({}, [](const Json&) { return true; }).error().message,
+  EXPECT_EQ((*client)
+                ->Ask({}, {.progress = [](const Json&) { return true; }, .data = nullptr})
+                .error()
+                .message,
             "nobody knows it");
+}
+
+TEST_F(ControlTest, DataComesInOrderBeforeTheAnswer) {
+  std::string sent;
+  for (int i = 0; i < 500'000; ++i) sent += std::to_string(i) + "\n";
+  Start([&](const Json&, const Replies& replies) -> Result<Json> {
+    RETURN_IF_ERROR(replies.data(AsBytes(sent).first(10)));
+    replies.progress({{"what", "between"}});
+    RETURN_IF_ERROR(replies.data({}));
+    RETURN_IF_ERROR(replies.data(AsBytes(sent).subspan(10)));
+    return Json{{"bytes", sent.size()}};
+  });
+  auto client = ControlClient::Connect(Socket());
+  ASSERT_TRUE(client && client->has_value());
+  std::string got;
+  const auto answer = (*client)->Ask({}, {.progress = [](const Json&) { return true; },
+                                          .data = [&](ByteSpan bytes) -> Status {
+                                            got += AsText(bytes);
+                                            return {};
+                                          }});
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_EQ((*answer)["bytes"], sent.size());
+  EXPECT_TRUE(got == sent);
+}
+
+TEST_F(ControlTest, WhoTakesNoDataIsLeft) {
+  std::atomic<bool> refused{false};
+  Start(
+      [&](const Json&, const Replies& replies) -> Result<Json> {
+        const std::string piece(1 << 20, 'x');
+        for (;;)
+          if (Status sent = replies.data(AsBytes(piece)); !sent) {
+            refused = true;
+            return std::move(sent).error();
+          }
+      },
+      {.answer_wait = std::chrono::seconds(1), .data_wait = std::chrono::seconds(2)});
+  const UniqueFd client = Connect();
+  Say(client, "{}\n");
+  while (!refused) std::this_thread::yield();
 }
 
 TEST_F(ControlTest, NobodyListensAfterItHasEnded) {
@@ -137,7 +180,7 @@ TEST_F(ControlTest, NobodyListensAfterItHasEnded) {
 }
 
 TEST_F(ControlTest, WhatARequestThrowsIsAnAnswer) {
-  Start([](const Json& request, const ProgressSink&) -> Result<Json> {
+  Start([](const Json& request, const Replies&) -> Result<Json> {
     if (request.value("throw", false)) throw std::runtime_error("out of luck");
     return request;
   });
@@ -167,7 +210,7 @@ TEST_F(ControlTest, EndsAlthoughAClientHasNotSaidWhatItWants) {
 TEST_F(ControlTest, EndsAlthoughAClientDoesNotReadItsAnswer) {
   std::atomic<bool> performed{false};
   Start(
-      [&](const Json&, const ProgressSink&) -> Result<Json> {
+      [&](const Json&, const Replies&) -> Result<Json> {
         performed = true;
         return Json(std::string(16u << 20, 'x'));
       },
@@ -181,10 +224,10 @@ TEST_F(ControlTest, EndsAlthoughAClientDoesNotReadItsAnswer) {
 
 TEST_F(ControlTest, AClientThatDoesNotReadHoldsNoWorkUpAndGetsItsAnswer) {
   std::atomic<bool> performed{false};
-  Start([&](const Json&, const ProgressSink& progress) -> Result<Json> {
+  Start([&](const Json&, const Replies& replies) -> Result<Json> {
     // Far more than a socket holds.
     for (int i = 0; i < 20'000; ++i)
-      progress({{"what", "walking"}, {"text", std::string(100, 'x')}});
+      replies.progress({{"what", "walking"}, {"text", std::string(100, 'x')}});
     performed = true;
     return Json("there");
   });
@@ -196,9 +239,9 @@ TEST_F(ControlTest, AClientThatDoesNotReadHoldsNoWorkUpAndGetsItsAnswer) {
 
 TEST_F(ControlTest, WorkInHandIsToldThatNobodyWantsItAnyMore) {
   std::atomic<bool> begun{false};
-  Start([&](const Json&, const ProgressSink& progress) -> Result<Json> {
+  Start([&](const Json&, const Replies& replies) -> Result<Json> {
     begun = true;
-    while (progress({{"what", "waiting"}})) std::this_thread::yield();
+    while (replies.progress({{"what", "waiting"}})) std::this_thread::yield();
     return Error{Code::kCancelled, "left"};
   });
   const UniqueFd client = Connect();
