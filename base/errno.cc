@@ -31,6 +31,19 @@ int ToNameErrno(Code code) {
   }
 }
 
+int ToChangeErrno(Code code) {
+  switch (code) {
+    case Code::kInvalid:
+      return EINVAL;
+    case Code::kUnsupported:
+      return EROFS;
+    case Code::kLimit:
+      return ELOOP;
+    default:
+      return ToNameErrno(code);
+  }
+}
+
 Error ErrnoError(int err, std::string_view what) {
   Code code = Code::kIo;
   if (err == ENOENT || err == ENOTDIR) code = Code::kNotFound;

@@ -14,6 +14,10 @@ int ToErrno(Code code);
 // For names (lookup, readdir): a source that cannot be reached is ETIMEDOUT, a missing name ENOENT.
 int ToNameErrno(Code code);
 
+// For changes of names: what breaks a rule is EINVAL, what nobody may change EROFS, a circle ELOOP,
+// and the rest as for names.
+int ToChangeErrno(Code code);
+
 // An Error of a failed system call: "<what>: <strerror>", with the code that fits `err`.
 Error ErrnoError(int err, std::string_view what);
 

@@ -14,6 +14,7 @@
 #include "cmd/control.h"
 #include "cmd/engine.h"
 #include "cmd/requests.h"
+#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
@@ -60,7 +61,8 @@ class ProgressLine {
 
 }  // namespace
 
-Result<Json> Ask(const CommonOptions& common, const Json& request, const ByteSink& data) {
+Result<Json> Ask(const CommonOptions& common, const Json& given, const ByteSink& data) {
+  ASSIGN_OR_RETURN(const Json request, WithFullReference(given));
   ProgressLine line;
   const Replies replies{.progress =
                             [&](const Json& step) {

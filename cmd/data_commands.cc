@@ -9,43 +9,14 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "cmd/ask.h"
 #include "cmd/commands.h"
+#include "cmd/print.h"
+#include "cmd/short_references.h"
 
 namespace lamina {
 namespace {
 
 using Json = nlohmann::json;
-
-void Print(const std::string& text) { std::fputs((text + "\n").c_str(), stdout); }
-
-void PrintJson(const Json& json) {
-  Print(json.dump(2, ' ', false, Json::error_handler_t::replace));
-}
-
-std::string Short(const std::string& digest) { return digest.substr(0, 19); }
-
-std::string Age(const std::string& seen) {
-  int64_t ns = 0;
-  if (!ParseRfc3339(seen, &ns)) return "";
-  const int64_t seconds = std::max<int64_t>(0, (WallClock::System().NowNs() - ns) / 1'000'000'000);
-  if (seconds < 120) return fmt::format("{} s", seconds);
-  if (seconds < 7200) return fmt::format("{} min", seconds / 60);
-  if (seconds < 172800) return fmt::format("{} h", seconds / 3600);
-  return fmt::format("{} d", seconds / 86400);
-}
-
-// Runs a request and prints its answer by `show`, or as JSON where that is asked for.
-template <typename Show>
-int AskAndPrint(const CommonOptions& common, const Json& request, const Show& show) {
-  const auto answer = Ask(common, request);
-  if (!answer) return Fail(answer.error());
-  if (common.json)
-    PrintJson(*answer);
-  else
-    show(*answer);
-  return 0;
-}
 
 Json ReferenceRequest(const char* name, const CommonOptions& common,
                       const ReferenceCommand& command) {
@@ -97,7 +68,10 @@ int Fail(const Error& error) {
   return 1;
 }
 
-int RunList(const CommonOptions& common, const std::string& repository) {
+int RunList(const CommonOptions& common, const std::string& given) {
+  const auto full = given.empty() ? Result<std::string>(given) : FullName(given);
+  if (!full) return Fail(full.error());
+  const std::string& repository = *full;
   return AskAndPrint(
       common, {{"command", "ls"}, {"repository", repository}}, [](const Json& answer) {
         for (const Json& image : answer.at("images")) {

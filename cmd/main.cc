@@ -11,6 +11,7 @@
 #include <exception>
 #include <functional>
 
+#include "base/text.h"
 #include "cmd/commands.h"
 #include "cmd/config_file.h"
 #include "cmd/engine.h"
@@ -31,6 +32,7 @@ struct CommandLine {
   TreeCommand tree;
   CopyCommand copy;
   ReferenceCommand reference;
+  AliasCommand alias;
   std::string repository;
   std::string doctor_mountpoint = "/mnt/images";
   std::string config_file;
@@ -42,6 +44,11 @@ struct CommandLine {
 std::string CheckPlatform(const std::string& text) {
   const auto platform = Platform::Parse(text);
   return platform ? std::string() : platform.error().message;
+}
+
+std::string CheckRegistryTtl(const std::string& text) {
+  const auto ttl = ParseRegistryTtl(text);
+  return ttl ? std::string() : ttl.error().message;
 }
 
 void AddCommonOptions(CLI::App& command, CommandLine& line) {
@@ -67,6 +74,22 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
                   "seconds for which a registry's answer about a tag holds")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command
+      .add_option("--negative-ttl", common.negative_ttl_seconds,
+                  "seconds for which a registry's answer that a name is not there holds")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--registry-tag-ttl", common.registry_tag_ttls,
+                  "HOST=SECONDS: --tag-ttl of one registry (in a file: tag-ttl of "
+                  "[registry.\"HOST\"])")
+      ->allow_extra_args(false)
+      ->check(CheckRegistryTtl);
+  command
+      .add_option("--registry-negative-ttl", common.registry_negative_ttls,
+                  "HOST=SECONDS: --negative-ttl of one registry")
+      ->allow_extra_args(false)
+      ->check(CheckRegistryTtl);
   command.add_option("--insecure-registry", common.insecure_registries,
                      "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
   command
@@ -106,6 +129,9 @@ void AddMounting(CLI::App& app, CommandLine& line) {
                   "stay in front and log to standard error");
   mount->add_flag("--private", line.mount.private_mount,
                   "let no other user in (leave out allow_other)");
+  mount->add_flag("--link-aliases", line.mount.link_aliases,
+                  "let root make aliases by `ln -s` in the folder of a repository, and remove them "
+                  "by `rm`; lamina is then asked at each opening of a file");
   AddPlatformOption(*mount, line.common);
   AddSourceOptions(*mount, line.common);
 
@@ -170,6 +196,60 @@ void AddData(CLI::App& app, CommandLine& line) {
   }
 }
 
+// A command with commands of its own below `group`.
+CLI::App* NewCommandOf(CLI::App& group, CommandLine& line, const char* name, const char* what,
+                       const char* example, std::function<int()> run) {
+  CLI::App* command = NewCommand(group, line, name, what, example, std::move(run));
+  AddSourceOptions(*command, line.common);
+  command->add_flag("--json", line.common.json, "print JSON");
+  return command;
+}
+
+void AddTags(CLI::App& app, CommandLine& line) {
+  CLI::App* tags = app.add_subcommand("tags", "Tags of a repository, and what they were");
+  tags->require_subcommand(1);
+  tags->footer("Example:\n  lamina tags ls docker.io/library/debian");
+  CLI::App* list = NewCommandOf(
+      *tags, line, "ls", "List the tags of a repository and their digests", "lamina tags ls debian",
+      [&] { return RunTagsList(line.common, line.reference); });
+  CLI::App* refresh =
+      NewCommandOf(*tags, line, "refresh", "Ask for tags now, whatever their time to live",
+                   "lamina tags refresh debian:bookworm",
+                   [&] { return RunTagsRefresh(line.common, line.reference); });
+  CLI::App* history = NewCommandOf(*tags, line, "history",
+                                   "Every digest that a tag was seen at, when and from where",
+                                   "lamina tags history debian:bookworm",
+                                   [&] { return RunTagsHistory(line.common, line.reference); });
+  for (CLI::App* command : {list, refresh, history})
+    command
+        ->add_option("reference", line.reference.reference,
+                     "a repository, or one of its tags, as debian or debian:12")
+        ->required();
+}
+
+void AddAlias(CLI::App& app, CommandLine& line) {
+  CLI::App* alias = NewCommandOf(app, line, "alias", "Make, remove and list local names of images",
+                                 "lamina alias debian:stable bookworm\n"
+                                 "  lamina alias debian:tested sha256:1f2e…   (a pin)\n"
+                                 "  lamina alias --rm debian:stable",
+                                 [&] { return RunAlias(line.common, line.alias); });
+  CLI::Option* name = alias->add_option(
+      "name", line.alias.name, "NAME:ALIAS to make or remove; NAME or nothing lists what there is");
+  CLI::Option* target = alias->add_option(
+      "target", line.alias.target,
+      "a tag or digest of the same repository, or any other image, as nginx:1.27");
+  target->needs(name);
+  CLI::Option* remove = alias->add_flag("--rm", line.alias.remove, "remove the alias");
+  remove->needs(name)->excludes(target);
+  CLI::Option* save = alias->add_option("--export", line.alias.export_file,
+                                        "FILE to write all aliases to, as JSON");
+  CLI::Option* load = alias->add_option("--import", line.alias.import_file,
+                                        "FILE of --export to take aliases from");
+  for (CLI::Option* option : {save, load}) option->excludes(name)->excludes(remove);
+  save->excludes(load);
+  AddPlatformOption(*alias, line.common);
+}
+
 // What comes out of an image without a mount.
 void AddOutput(CLI::App& app, CommandLine& line) {
   CLI::App* cat = NewCommand(app, line, "cat", "Print a file of an image; needs no mount",
@@ -223,7 +303,9 @@ void AddAbout(CLI::App& app, CommandLine& line) {
 Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::string>& arguments) {
   ASSIGN_OR_RETURN(const auto more, ConfigArguments(app, *line.command, line.config_file));
   std::vector<std::string> all = arguments;
-  const auto command = std::find(all.begin(), all.end(), line.command->get_name());
+  auto command = all.begin();
+  for (const std::string_view word : Split(SectionOf(*line.command), '.'))
+    command = std::find(command, all.end(), word);
   all.insert(command + 1, more.begin(), more.end());
   std::reverse(all.begin(), all.end());  // as CLI11 takes a vector
   try {
@@ -237,7 +319,8 @@ Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::stri
 // The options that belong to the process that holds the store, as far as the command line has them.
 std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
-  for (const char* name : {"--tag-ttl", "--insecure-registry", "--ca-file"}) {
+  for (const char* name : {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl",
+                           "--registry-negative-ttl", "--insecure-registry", "--ca-file"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }
@@ -271,6 +354,8 @@ int Main(int argc, char** argv) {
   app.footer("Example:\n  lamina mount && ls /mnt/images/docker.io/library/debian/bookworm/rootfs");
   AddMounting(app, line);
   AddData(app, line);
+  AddTags(app, line);
+  AddAlias(app, line);
   AddOutput(app, line);
   AddAbout(app, line);
   try {

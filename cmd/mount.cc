@@ -98,6 +98,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
         FuseSession::Mount(names, pool,
                            {.mountpoint = command.mountpoint,
                             .allow_other = ::geteuid() == 0 && !command.private_mount,
+                            .link_aliases = command.link_aliases,
                             .on_ready = ready});
     if (!session) return session.error();
     const auto control =

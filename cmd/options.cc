@@ -6,10 +6,12 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <map>
 
 #include "base/errno.h"
 #include "base/text.h"
 #include "cmd/credentials.h"
+#include "fetch/reference.h"
 
 namespace lamina {
 
@@ -21,12 +23,42 @@ Result<std::string> AbsolutePath(const std::string& path) {
   return std::string(folder.data()) + "/" + path;
 }
 
+namespace {
+
+Result<std::map<std::string, std::chrono::seconds>> TtlsOf(const std::vector<std::string>& texts) {
+  std::map<std::string, std::chrono::seconds> ttls;
+  for (const std::string& text : texts) {
+    ASSIGN_OR_RETURN(const auto ttl, ParseRegistryTtl(text));
+    ttls[ttl.first] = ttl.second;
+  }
+  return ttls;
+}
+
+}  // namespace
+
+Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text) {
+  const size_t equals = text.rfind('=');
+  std::string host = text.substr(0, equals);
+  const std::string digits = equals == std::string::npos ? "" : text.substr(equals + 1);
+  // Ten years in seconds have nine digits.
+  const bool number = !digits.empty() && digits.size() <= 9 &&
+                      digits.find_first_not_of("0123456789") == std::string::npos;
+  if (!number || !(IsValidRegistry(host) || host == "localhost"))
+    return Error{Code::kInvalid,
+                 fmt::format("{} is not HOST[:PORT]=SECONDS, as docker.io=300", Quote(text))};
+  if (host == "index.docker.io") host = "docker.io";
+  return std::make_pair(std::move(host), std::chrono::seconds(std::stol(digits)));
+}
+
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   CatalogOptions options;
   if (!common.platform.empty()) {
     ASSIGN_OR_RETURN(options.platform, Platform::Parse(common.platform));
   }
   options.tag_ttl = std::chrono::seconds(common.tag_ttl_seconds);
+  options.negative_ttl = std::chrono::seconds(common.negative_ttl_seconds);
+  ASSIGN_OR_RETURN(options.tag_ttls, TtlsOf(common.registry_tag_ttls));
+  ASSIGN_OR_RETURN(options.negative_ttls, TtlsOf(common.registry_negative_ttls));
   options.insecure_registries = common.insecure_registries;
   options.registry.ca_file = common.ca_file;
   options.registry.credentials = CredentialsOfHost;

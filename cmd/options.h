@@ -3,7 +3,9 @@
 // The options of the commands as plain structs, filled by cmd/main.cc and read by the commands.
 // Values.
 
+#include <chrono>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -18,6 +20,9 @@ struct CommonOptions {
   bool json = false;     // print data as JSON
   std::string platform;  // "linux/arm64"; empty: the host's
   int tag_ttl_seconds = 60;
+  int negative_ttl_seconds = 5;
+  std::vector<std::string> registry_tag_ttls;  // "docker.io=300"; the last of a registry counts
+  std::vector<std::string> registry_negative_ttls;
   std::vector<std::string> insecure_registries;
   std::string ca_file;  // additional CA certificates, PEM
   std::string log_level = "info";
@@ -30,6 +35,7 @@ struct MountCommand {
   std::string mountpoint = "/mnt/images";
   bool foreground = false;
   bool private_mount = false;  // no allow_other
+  bool link_aliases = false;   // `ln -s` makes aliases
 };
 
 struct UmountCommand {
@@ -45,6 +51,14 @@ struct AddCommand {
 
 struct ForgetCommand {
   std::vector<std::string> names;  // sources and references
+};
+
+struct AliasCommand {
+  std::string name;    // NAME:ALIAS, or NAME for a list
+  std::string target;  // empty: list
+  bool remove = false;
+  std::string export_file;
+  std::string import_file;
 };
 
 struct ReferenceCommand {
@@ -72,6 +86,8 @@ struct CopyCommand {
 
 // Below the current folder where it is relative.
 Result<std::string> AbsolutePath(const std::string& path);
+// "docker.io=300": a registry and a time to live; kInvalid where it is none.
+Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 

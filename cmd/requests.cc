@@ -1,6 +1,7 @@
 #include "cmd/requests.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -9,28 +10,19 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cmd/alias_requests.h"
 #include "cmd/image_output.h"
 #include "cmd/progress_watch.h"
+#include "cmd/request_json.h"
 #include "cmd/source_requests.h"
+#include "cmd/tag_requests.h"
+#include "fs/alias_target.h"
 #include "overlay/tree_path.h"
 
 namespace lamina {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string TextOf(const Json& request, const char* key) {
-  const auto at = request.find(key);
-  return at != request.end() && at->is_string() ? at->get<std::string>() : std::string();
-}
-
-Json ResolutionJson(const Resolution& resolution) {
-  return {{"digest", resolution.digest.ToString()},
-          {"origin", resolution.origin},
-          {"local", resolution.local},
-          {"stale", resolution.stale},
-          {"seen", Rfc3339(resolution.seen_ns)}};
-}
 
 struct NamedImage {
   Reference reference;
@@ -43,18 +35,40 @@ Result<Resolution> ResolveFor(Engine& engine, const Reference& reference, const 
   ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
   if (const std::string text = TextOf(request, "platform"); !text.empty()) {
     ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text));
-    ASSIGN_OR_RETURN(resolution.digest,
-                     engine.catalog().DigestForPlatform(reference.repository.ToString(),
-                                                        resolution.digest, platform));
+    ASSIGN_OR_RETURN(resolution.digest, engine.catalog().DigestForPlatform(
+                                            resolution.repository, resolution.digest, platform));
   }
   return resolution;
 }
 
+struct NamedResolution {
+  Reference reference;
+  Resolution resolution;
+};
+
+// Of what a short name may mean, the first that is there. One that cannot be asked ends it: what
+// the next registry has under that name may be somebody else's.
+Result<NamedResolution> ResolveNamed(Engine& engine, const Json& request) {
+  auto texts = request.value("candidates", std::vector<std::string>());
+  if (texts.empty()) texts.push_back(TextOf(request, "reference"));
+  Error last{Code::kInternal, "no name was given"};
+  for (const std::string& text : texts) {
+    ASSIGN_OR_RETURN(Reference reference, Reference::Parse(text));
+    auto resolution = ResolveFor(engine, reference, request);
+    if (resolution) return NamedResolution{std::move(reference), *std::move(resolution)};
+    last = std::move(resolution).error();
+    if (last.code != Code::kNotFound && last.code != Code::kDenied) return last;
+  }
+  if (texts.size() == 1) return last;
+  return Error{Code::kNotFound, fmt::format("none of {} is there; the last: {}",
+                                            fmt::join(texts, ", "), last.message)};
+}
+
 Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
-  ASSIGN_OR_RETURN(Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(Resolution resolution, ResolveFor(engine, reference, request));
+  ASSIGN_OR_RETURN(NamedResolution named, ResolveNamed(engine, request));
+  auto& [reference, resolution] = named;
   ASSIGN_OR_RETURN(auto image,
-                   engine.catalog().OpenImage(reference.repository.ToString(), resolution.digest));
+                   engine.catalog().OpenImage(resolution.repository, resolution.digest));
   return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
 }
 
@@ -75,6 +89,7 @@ Result<Json> List(Engine& engine, const Json& request, const Replies&) {
       Json row{{"repository", repository}, {"tag", tag.tag}};
       if (tag.known) row.update(ResolutionJson(*tag.known));
       if (tag.known) shown.insert(tag.known->digest);
+      if (tag.alias) row["alias"] = AliasTargetText(*tag.alias, true);
       all.push_back(std::move(row));
     }
     const std::map<Digest, std::string> origins = engine.catalog().LocalImages(repository);
@@ -90,18 +105,17 @@ Result<Json> List(Engine& engine, const Json& request, const Replies&) {
 }
 
 Result<Json> Resolve(Engine& engine, const Json& request, const Replies&) {
-  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(TextOf(request, "reference")));
-  ASSIGN_OR_RETURN(const Resolution resolution, ResolveFor(engine, reference, request));
+  ASSIGN_OR_RETURN(const NamedResolution named, ResolveNamed(engine, request));
+  const Resolution& resolution = named.resolution;
   Json answer = ResolutionJson(resolution);
-  answer["name"] = reference.repository.ToString();
+  answer["name"] = resolution.repository;
   return answer;
 }
 
 // What the reference offers besides the image that was chosen; empty where it names an image.
 Result<Json> PlatformsJson(Engine& engine, const NamedImage& named) {
   ASSIGN_OR_RETURN(const Resolution all, engine.catalog().Resolve(named.reference));
-  ASSIGN_OR_RETURN(const auto offers,
-                   engine.catalog().Offers(named.reference.repository.ToString(), all.digest));
+  ASSIGN_OR_RETURN(const auto offers, engine.catalog().Offers(all.repository, all.digest));
   Json platforms = Json::array();
   for (const Catalog::Offer& offer : offers)
     platforms.push_back({{"platform", offer.platform ? offer.platform->ToString() : ""},
@@ -127,7 +141,9 @@ Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
               {"resolution", ResolutionJson(named.resolution)},
               {"manifest", Json::parse(documents.manifest, nullptr, false)},
               {"config", Json::parse(documents.config, nullptr, false)},
-              {"status", Json::parse(named.image->StatusJson(), nullptr, false)}};
+              {"status", Json::parse(named.image->StatusJson(engine.catalog().AliasesTo(
+                                         documents.repository, documents.digest)),
+                                     nullptr, false)}};
 }
 
 // Tells of the indexing of the image meanwhile.
@@ -153,7 +169,7 @@ Result<Json> Fetch(Engine& engine, const Json& request, const Replies& replies) 
       return progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
     }));
   }
-  return Json{{"name", named.reference.repository.ToString()},
+  return Json{{"name", named.resolution.repository},
               {"digest", named.resolution.digest.ToString()},
               {"inodes", tree->tree().inode_count()}};
 }
@@ -169,8 +185,7 @@ struct FoundPlace {
 
   ImagePlace place() const { return {*named.image, *mounted, nid}; }
   Json answer() const {
-    return {{"name", named.reference.repository.ToString()},
-            {"digest", named.resolution.digest.ToString()}};
+    return {{"name", named.resolution.repository}, {"digest", named.resolution.digest.ToString()}};
   }
   // An error that tells which place it is about.
   Error About(Error error) const { return std::move(error).Within(TextOfPlace()); }
@@ -231,6 +246,14 @@ Handler HandlerOf(const std::string& command) {
   if (command == "resolve") return Resolve;
   if (command == "inspect") return Inspect;
   if (command == "fetch") return Fetch;
+  if (command == "alias ls") return ListAliases;
+  if (command == "alias set") return SetAlias;
+  if (command == "alias rm") return RemoveAlias;
+  if (command == "alias export") return ExportAliases;
+  if (command == "alias import") return ImportAliases;
+  if (command == "tags ls") return ListTags;
+  if (command == "tags refresh") return RefreshTags;
+  if (command == "tags history") return ShowTagHistory;
   if (command == "cat") return Cat;
   if (command == "tree") return ListTree;
   if (command == "cp") return Copy;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cmd/ask.h"
 #include "cmd/commands.h"
+#include "cmd/short_references.h"
 #include "fs/source_spec.h"
 
 namespace lamina {
@@ -61,9 +62,9 @@ int RunAdd(const CommonOptions& common, const AddCommand& command) {
 int RunForget(const CommonOptions& common, const ForgetCommand& command) {
   Json names = Json::array();
   for (const std::string& name : command.names) {
-    auto absolute = AbsoluteSource(name);
-    if (!absolute) return Fail(absolute.error());
-    names.push_back(*absolute);
+    const auto full = IsSourceSpec(name) ? AbsoluteSource(name) : FullName(name);
+    if (!full) return Fail(full.error());
+    names.push_back(*full);
   }
   return AskAndTell(common, {{"command", "forget"}, {"names", names}}, [](const Json& answer) {
     for (const Json& word : answer.at("forgotten"))

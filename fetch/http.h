@@ -54,6 +54,7 @@ struct HttpRequest {
   Url url;
   std::vector<std::string> headers;  // "Name: value"
   std::optional<std::string> form;   // a POST of application/x-www-form-urlencoded; otherwise a GET
+  bool head = false;                 // a HEAD: the answer has no body
   HttpReceiver* receiver = nullptr;  // of a 2xx body; not null
 };
 

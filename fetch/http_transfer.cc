@@ -143,6 +143,7 @@ void HttpTransfer::SetRequest() {
     if (longer != nullptr) header_list_ = longer;
   }
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, header_list_);
+  if (request_.head) curl_easy_setopt(easy_, CURLOPT_NOBODY, 1L);
   if (!request_.form) return;
   curl_easy_setopt(easy_, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(request_.form->size()));
   curl_easy_setopt(easy_, CURLOPT_COPYPOSTFIELDS, request_.form->c_str());

@@ -3,7 +3,7 @@
 // Reading JSON that comes from elsewhere: bounded depth, no exception leaves, and no document that
 // two readers could understand differently. Beyond the grammar these are refused: an object with
 // the same key twice, and a key that differs from a known one only in case (Go's readers would take
-// it for that one). Private to fetch. Pure functions; any thread.
+// it for that one). For fetch and the documents of fs. Pure functions; any thread.
 
 #include <cstdint>
 #include <initializer_list>

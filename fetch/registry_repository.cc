@@ -56,10 +56,47 @@ Status RegistryRepository::CheckName() const {
   return Error{Code::kInvalid, Quote(path_) + " is not a repository name"};
 }
 
-Result<Document> RegistryRepository::FetchTag(const std::string& tag, const Deadline& deadline) {
+Status RegistryRepository::CheckTag(const std::string& tag) const {
   RETURN_IF_ERROR(CheckName());
-  if (!IsValidTag(tag)) return Error{Code::kInvalid, Quote(tag) + " is not a tag"};
-  return FetchDocument(tag, "tag " + Quote(tag) + " of " + path_, nullptr, deadline);
+  if (IsValidTag(tag)) return {};
+  return Error{Code::kInvalid, Quote(tag) + " is not a tag"};
+}
+
+std::string RegistryRepository::WhatOfTag(const std::string& tag) const {
+  return "tag " + Quote(tag) + " of " + path_;
+}
+
+RegistryRequest RegistryRepository::ManifestRequest(const std::string& name,
+                                                    const std::string& what) const {
+  RegistryRequest request;
+  request.target = "/v2/" + path_ + "/manifests/" + name;
+  request.scope = Scope();
+  request.what = what;
+  request.accept = ManifestMediaTypes();
+  return request;
+}
+
+Result<Document> RegistryRepository::FetchTag(const std::string& tag, const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckTag(tag));
+  return FetchDocument(tag, WhatOfTag(tag), nullptr, deadline);
+}
+
+Result<std::optional<Digest>> RegistryRepository::TagDigest(const std::string& tag,
+                                                            const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckTag(tag));
+  RegistryRequest request = ManifestRequest(tag, WhatOfTag(tag));
+  BodyReceiver receiver(session_->host() + ": " + request.what,
+                        session_->options().limits.manifest_bytes);
+  request.head = true;
+  request.receiver = &receiver;
+  RegistryAnswer answer = session_->Run(request, deadline);
+  // Who does not answer a HEAD may still answer a GET.
+  if (answer.end != RegistryAnswer::End::kDone && answer.error.code == Code::kUnsupported)
+    return std::optional<Digest>();
+  if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);
+  const auto claim = answer.headers.Find("docker-content-digest");
+  const auto digest = Digest::Parse(TrimBlanks(claim.value_or("")));
+  return digest ? std::optional<Digest>(*digest) : std::nullopt;
 }
 
 Result<Document> RegistryRepository::FetchManifest(const Digest& digest, const Deadline& deadline) {
@@ -80,11 +117,7 @@ Result<Document> RegistryRepository::FetchDocumentOnce(const std::string& name,
                                                        const Deadline& deadline) {
   const std::string full_name = session_->host() + ": " + what;
   BodyReceiver receiver(full_name, session_->options().limits.manifest_bytes);
-  RegistryRequest request;
-  request.target = "/v2/" + path_ + "/manifests/" + name;
-  request.scope = Scope();
-  request.what = what;
-  request.accept = ManifestMediaTypes();
+  RegistryRequest request = ManifestRequest(name, what);
   request.receiver = &receiver;
   RegistryAnswer answer = session_->Run(request, deadline);
   if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);

@@ -18,6 +18,9 @@ class RegistryRepository : public RepositorySource {
   RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path);
 
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
+  // By a HEAD, which every registry counts for less than a GET, or not at all.
+  Result<std::optional<Digest>> TagDigest(const std::string& tag,
+                                          const Deadline& deadline) override;
   Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override;
@@ -29,6 +32,9 @@ class RegistryRepository : public RepositorySource {
 
  private:
   Status CheckName() const;
+  Status CheckTag(const std::string& tag) const;
+  std::string WhatOfTag(const std::string& tag) const;
+  RegistryRequest ManifestRequest(const std::string& name, const std::string& what) const;
   std::string Scope() const { return "repository:" + path_ + ":pull"; }
   Result<Document> FetchDocument(const std::string& name, const std::string& what,
                                  const Digest* digest, const Deadline& deadline);

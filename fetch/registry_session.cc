@@ -170,6 +170,7 @@ HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url
   if (!authorization.empty()) message.headers.push_back("Authorization: " + authorization);
   if (!request.range.empty()) message.headers.push_back("Range: " + request.range);
   message.receiver = request.receiver;
+  message.head = request.head;
   counters_.requests.fetch_add(1);
   if (!request.range.empty()) counters_.range_requests.fetch_add(1);
   const Deadline never(Deadline::Clock::time_point::max());

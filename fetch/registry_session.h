@@ -39,6 +39,7 @@ struct RegistryRequest {
   std::string what;    // for messages: "manifest 'latest' of library/debian"
   std::vector<std::string> accept;  // media types, most wanted first
   std::string range;                // "bytes=0-99", or empty
+  bool head = false;                // a HEAD: only the answer's headers are wanted
   HttpReceiver* receiver = nullptr;
   RedirectCache* redirects = nullptr;  // may be null
   bool bounded =

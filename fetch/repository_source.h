@@ -30,6 +30,12 @@ class RepositorySource {
   // The manifest or index that `tag` names now, with the digest of its bytes. kNotFound where there
   // is none.
   virtual Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) = 0;
+  // The digest that `tag` names now, where the source says so without giving the document; nullopt
+  // where it has to be asked for that. kNotFound where there is none.
+  virtual Result<std::optional<Digest>> TagDigest(const std::string& /*tag*/,
+                                                  const Deadline& /*deadline*/) {
+    return std::optional<Digest>();
+  }
   // The manifest or index with this digest; its bytes are verified.
   virtual Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) = 0;
   // A small blob (a config) as a whole, verified against digest and size; kLimit above `limit`

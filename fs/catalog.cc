@@ -64,40 +64,44 @@ Status Catalog::Load() {
   RETURN_IF_ERROR(sources_.Load());
   ASSIGN_OR_RETURN(const std::vector<std::string> stored, store_.Repositories());
   const std::vector<std::string> local = sources_.LocalRepositories();
+  ASSIGN_OR_RETURN(const std::vector<AliasRow> aliases, store_.Aliases());
   MutexLock lock(mutex_);
   repositories_.insert(stored.begin(), stored.end());
   repositories_.insert(local.begin(), local.end());
+  aliases_ = MapOf(aliases);
   return {};
 }
 
 // --- tags ----------------------------------------------------------------------------------------
 
-std::optional<Result<Resolution>> Catalog::KnownTag(const std::string& repository,
-                                                    const std::string& tag) const {
+std::optional<Result<Resolution>> Catalog::KnownAnswer(const std::string& repository,
+                                                       const std::string& tag) const {
   MutexLock lock(mutex_);
   const auto at = tags_.find(repository + ":" + tag);
   if (at == tags_.end() || at->second.fresh_until.passed()) return std::nullopt;
   return at->second.resolution;
 }
 
-Result<Resolution> Catalog::ResolveTag(const std::string& repository, const std::string& tag) {
-  if (auto known = KnownTag(repository, tag)) return *known;
+Result<Resolution> Catalog::ResolvePlainTag(const std::string& repository, const std::string& tag) {
+  if (auto known = KnownAnswer(repository, tag)) return *known;
   return tag_flights_.Do(repository + ":" + tag, [&] { return AskForTag(repository, tag); });
 }
 
 Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::string& tag) {
-  if (auto known = KnownTag(repository, tag)) return *known;
+  if (auto known = KnownAnswer(repository, tag)) return *known;
   Result<Resolution> answer = AskLocal(repository, tag);
   // A local source that is away is no reason to give the tag another meaning.
   const bool is_number = IsImageNumber(tag);  // no registry has such a tag
   if (!answer && answer.error().code == Code::kNotFound && !is_number)
     answer = AskRegistry(repository, tag);
-  std::chrono::seconds ttl = answer ? options_.tag_ttl : options_.negative_ttl;
+  std::chrono::seconds ttl =
+      answer ? options_.TagTtl(repository) : options_.NegativeTtl(repository);
   if (!answer && MayHaveKnown(answer.error().code)) {
     answer = LastKnown(repository, tag, answer.error());
     ttl = kStaleTtl;
   }
   if (answer && !answer->stale && !is_number) Record(repository, tag, *answer);
+  if (answer) answer->repository = repository;
   // Only what a source has said is remembered; a failure to ask is delivered once.
   if (answer || answer.error().code == Code::kNotFound) {
     MutexLock lock(mutex_);
@@ -120,7 +124,11 @@ Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std
   if (host == "localhost")
     return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
   const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository));
-  ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, NameBound()));
+  const Deadline deadline = NameBound();
+  ASSIGN_OR_RETURN(const auto unmoved, UnmovedDigest(*source, repository, tag, deadline));
+  if (unmoved)
+    return Resolution{.digest = *unmoved, .origin = source->origin(), .seen_ns = clock_.NowNs()};
+  ASSIGN_OR_RETURN(const Document document, source->FetchTag(tag, deadline));
   Keep(document, repository + ":" + tag);
   return Resolution{
       .digest = document.digest, .origin = source->origin(), .seen_ns = clock_.NowNs()};
@@ -134,7 +142,8 @@ Result<Resolution> Catalog::LastKnown(const std::string& repository, const std::
   return Resolution{.digest = (*row)->digest,
                     .origin = (*row)->origin,
                     .stale = true,
-                    .seen_ns = (*row)->seen_ns};
+                    .seen_ns = (*row)->seen_ns,
+                    .stale_reason = reason.message};
 }
 
 void Catalog::Record(const std::string& repository, const std::string& tag,
@@ -165,7 +174,8 @@ Result<Resolution> Catalog::Resolve(const Reference& reference) {
   return Resolution{.digest = digest,
                     .origin = image->documents().origin,
                     .local = image->documents().local,
-                    .seen_ns = clock_.NowNs()};
+                    .seen_ns = clock_.NowNs(),
+                    .repository = repository};
 }
 
 // --- paths ---------------------------------------------------------------------------------------
@@ -188,7 +198,8 @@ Result<bool> Catalog::RegistryExists(const std::string& registry) {
     const PathKind found = !answers && answers.error().code == Code::kNotFound ? PathKind::kNothing
                                                                                : PathKind::kPrefix;
     MutexLock lock(mutex_);
-    paths_answers_.insert_or_assign(registry, PathAnswer{found, Deadline::After(options_.tag_ttl)});
+    paths_answers_.insert_or_assign(registry,
+                                    PathAnswer{found, Deadline::After(options_.TagTtl(registry))});
     return found;
   }));
   return kind != PathKind::kNothing;
@@ -214,7 +225,8 @@ Result<PathKind> Catalog::Classify(const std::string& registry, const std::strin
     }
     ASSIGN_OR_RETURN(const PathKind kind, AskForPath(registry, path));
     if (kind == PathKind::kRepository) LearnRepository(name);
-    const auto ttl = kind == PathKind::kNothing ? options_.negative_ttl : options_.tag_ttl;
+    const auto ttl =
+        kind == PathKind::kNothing ? options_.NegativeTtl(registry) : options_.TagTtl(registry);
     MutexLock lock(mutex_);
     if (paths_answers_.size() > kMostAnswers) paths_answers_.clear();
     paths_answers_.insert_or_assign(name, PathAnswer{kind, Deadline::After(ttl)});
@@ -254,7 +266,8 @@ Result<std::vector<std::string>> Catalog::RegistryTags(const std::string& reposi
       sources_.RegistryOf(host)->Repository(PathPart(repository))->ListTags(NameBound()));
   MutexLock lock(mutex_);
   if (listings_.size() > kMostListings) listings_.clear();
-  listings_.insert_or_assign(repository, Listing{tags, Deadline::After(options_.tag_ttl)});
+  listings_.insert_or_assign(repository,
+                             Listing{tags, Deadline::After(options_.TagTtl(repository))});
   return tags;
 }
 
@@ -268,7 +281,8 @@ Result<std::vector<std::string>> Catalog::RegistryCatalog(const std::string& reg
                    sources_.RegistryOf(registry)->ListRepositories(NameBound()));
   MutexLock lock(mutex_);
   if (listings_.size() > kMostListings) listings_.clear();
-  listings_.insert_or_assign(registry, Listing{names, Deadline::After(options_.negative_ttl)});
+  listings_.insert_or_assign(registry,
+                             Listing{names, Deadline::After(options_.NegativeTtl(registry))});
   return names;
 }
 
@@ -301,36 +315,6 @@ std::vector<std::string> Catalog::Children(const std::string& prefix) {
     if (name.starts_with(below)) found.insert(NextComponent(name, below.size()));
   }
   return {found.begin(), found.end()};
-}
-
-std::vector<Catalog::TagName> Catalog::Tags(const std::string& repository) {
-  const auto tags = RegistryTags(repository);
-  return TagsWith(repository, tags ? *tags : std::vector<std::string>());
-}
-
-std::vector<Catalog::TagName> Catalog::KnownTags(const std::string& repository) {
-  return TagsWith(repository, {});
-}
-
-std::vector<Catalog::TagName> Catalog::TagsWith(const std::string& repository,
-                                                const std::vector<std::string>& more) {
-  std::map<std::string, std::optional<Resolution>> found;
-  for (const std::string& tag : more) found.try_emplace(tag);
-  if (auto rows = store_.CurrentTags(repository)) {
-    for (const TagRow& row : *rows)
-      found[row.tag] =
-          Resolution{.digest = row.digest, .origin = row.origin, .seen_ns = row.seen_ns};
-  }
-  for (const LocalName& name : sources_.LocalNamesOf(repository)) {
-    if (!name.tag.empty())
-      found[name.tag] = Resolution{.digest = name.digest,
-                                   .origin = name.source->origin(),
-                                   .local = true,
-                                   .seen_ns = clock_.NowNs()};
-  }
-  std::vector<TagName> tags;
-  for (auto& [tag, known] : found) tags.push_back({tag, std::move(known)});
-  return tags;
 }
 
 std::vector<Digest> Catalog::KnownImages(const std::string& repository) const {

@@ -35,11 +35,18 @@ namespace lamina {
 struct CatalogOptions {
   Platform platform = Platform::Host();
   std::chrono::seconds tag_ttl{60};
-  std::chrono::seconds negative_ttl{5};         // names that a registry said it does not have
+  std::chrono::seconds negative_ttl{5};  // names that a registry said it does not have
+  // Of single registries, by host.
+  std::map<std::string, std::chrono::seconds> tag_ttls;
+  std::map<std::string, std::chrono::seconds> negative_ttls;
   std::chrono::milliseconds name_bound{15000};  // for one answer of a registry about a name
   std::chrono::milliseconds read_bound{30000};
   std::vector<std::string> insecure_registries;
   RegistryOptions registry;
+
+  // For a registry or anything below it.
+  std::chrono::seconds TagTtl(const std::string& name) const;
+  std::chrono::seconds NegativeTtl(const std::string& name) const;
 };
 
 // What a tag names, and who said so.
@@ -49,6 +56,10 @@ struct Resolution {
   bool local = false;  // from a local source, which wins over the registry
   bool stale = false;  // the registry is away; the last known answer
   int64_t seen_ns = 0;
+  std::string stale_reason = {};  // of a stale one: why nobody could be asked
+  // Where the digest is; another repository than the one that was asked where an alias led there.
+  std::string repository = {};
+  std::string alias_of = {};  // of an alias: "docker.io/library/debian:bookworm", "…@sha256:…"
 };
 
 // What a path below a registry is.
@@ -76,6 +87,27 @@ class Catalog {
   // checked to exist.
   Result<Resolution> Resolve(const Reference& reference);
 
+  // --- aliases (catalog_aliases.cc): local names, which win over all others
+  // ------------------------
+  std::optional<AliasRow> AliasOf(const std::string& repository, const std::string& name) const;
+  // Sorted; of one repository, or of all where it is empty.
+  std::vector<AliasRow> Aliases(const std::string& repository) const;
+  // All or none, after a check of each: kInvalid where a name or target is none, kLimit where they
+  // would lead in a circle or over too many others, kNoSpace where there are too many. Each takes
+  // the place of an alias of the same name. Blocks on local disk.
+  Status SetAliases(const std::vector<AliasRow>& rows);
+  // kNotFound where there is none. Blocks on local disk.
+  Status RemoveAlias(const std::string& repository, const std::string& name);
+  // kNotFound where there is none of the old name. Blocks on local disk.
+  Status RenameAlias(const std::string& repository, const std::string& from, const std::string& to);
+  // Aliases that lead to this image as far as memory tells, as "repository:name". Never waits.
+  std::vector<std::string> AliasesTo(const std::string& repository, const Digest& digest) const;
+  // What memory, local sources or the store say, however old. Blocks on local disk alone.
+  std::optional<Resolution> LastAnswer(const std::string& repository, const std::string& tag);
+  // Takes over what another lamina knew of a tag, where nothing is known of it here. Blocks on
+  // local disk.
+  Status ImportTag(const std::string& repository, const std::string& tag, const Digest& digest);
+
   // Is there a registry of this name: known locally, or it answers. Blocks.
   Result<bool> RegistryExists(const std::string& registry);
   // Blocks. Where the registry offers neither a catalog nor the repository, a prefix is assumed.
@@ -92,7 +124,18 @@ class Catalog {
   struct TagName {
     std::string tag;
     std::optional<Resolution> known;  // from memory or store; not asked for
+    int64_t first_ns = 0;             // when it was first seen at this digest; 0: never recorded
+    bool moved = false;               // it had another digest before
+    bool listed = false;              // the registry lists it
+    std::optional<AliasRow> alias = {};
   };
+  struct TagList {
+    std::vector<TagName> tags;      // sorted
+    bool asked = false;             // a registry stands behind the repository
+    std::optional<Error> unlisted;  // why its list is missing
+  };
+  // Like Tags(), with what became of the registry's list. Blocks.
+  TagList ListTags(const std::string& repository);
   // Local and registry tags, sorted; the local ones alone where the registry cannot list or is
   // away. Blocks.
   std::vector<TagName> Tags(const std::string& repository);
@@ -108,6 +151,22 @@ class Catalog {
   // The manifest's digest, where this is the id of an image (the digest of its config) of a local
   // source. What is not in memory is read from local disk where it may wait.
   std::optional<Digest> ImageOfId(const std::string& repository, const Digest& id, bool may_wait);
+  // --- tags, asked for now (catalog_tags.cc)
+  // ------------------------------------------------------
+  struct Refreshed {
+    std::string tag;
+    Result<Resolution> resolution;
+    bool moved = false;  // by this answer
+  };
+  // Told how many tags of how many are done; false ends it.
+  using TagProgress = std::function<bool(size_t done, size_t of)>;
+  // Asks for one tag, or where `tag` is empty for the list and all tags that have been resolved
+  // before, whatever their time to live. Blocks.
+  Result<std::vector<Refreshed>> RefreshTags(const std::string& repository, const std::string& tag,
+                                             const TagProgress& progress);
+  // Every digest that a tag was seen at, the oldest first; of all tags where `tag` is empty.
+  // kNotFound where none ever was. Blocks on local disk.
+  Result<std::vector<TagRow>> TagHistory(const std::string& repository, const std::string& tag);
 
   // --- images -----------------------------------------------------------------------------------
   // Blocks. The image with this digest in this repository; kNotFound where it has none such. One
@@ -177,6 +236,31 @@ class Catalog {
     Deadline fresh_until;
   };
 
+  using AliasMap = std::map<std::string, std::map<std::string, AliasRow>>;
+  // Where a chain of aliases ends.
+  struct AliasEnd {
+    std::string repository;
+    std::string tag;               // empty where it ends at a digest
+    std::optional<Digest> digest;  // of a pin
+    std::string platform;          // of the first alias of the chain that has one
+    bool followed = false;         // the name was an alias
+
+    std::string ToString() const;
+  };
+  static Result<AliasEnd> Follow(const AliasMap& aliases, const std::string& repository,
+                                 const std::string& tag);
+  Result<AliasEnd> EndOf(const std::string& repository, const std::string& tag) const;
+  Status CheckAlias(const AliasRow& row) const;
+  Status ChangeAliases(const Store::AliasChange& change);
+  static AliasMap MapOf(const std::vector<AliasRow>& rows);
+  static Status CheckChains(const std::vector<AliasRow>& all, const std::vector<AliasRow>& added);
+  Result<Resolution> ResolveEnd(const AliasEnd& end);
+  std::optional<Result<Resolution>> KnownAnswer(const std::string& repository,
+                                                const std::string& tag) const;
+  Result<Resolution> ResolvePlainTag(const std::string& repository, const std::string& tag);
+  static Resolution WithAlias(Resolution resolution, const AliasEnd& end);
+  void AddAliases(const std::string& repository, std::map<std::string, TagName>* found);
+
   Result<Resolution> AskForTag(const std::string& repository, const std::string& tag);
   Result<Resolution> AskLocal(const std::string& repository, const std::string& tag);
   Result<Resolution> AskRegistry(const std::string& repository, const std::string& tag);
@@ -188,7 +272,13 @@ class Catalog {
   Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
   std::vector<TagName> TagsWith(const std::string& repository,
-                                const std::vector<std::string>& more);
+                                const std::vector<std::string>& listed);
+  std::optional<TagAnswer> RememberedTag(const std::string& repository,
+                                         const std::string& tag) const;
+  Result<std::optional<Digest>> UnmovedDigest(RepositorySource& source,
+                                              const std::string& repository, const std::string& tag,
+                                              const Deadline& deadline);
+  Refreshed RefreshTag(const std::string& repository, const std::string& tag);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
                             const Sources& sources);
   // A document of this repository, which the store knows from now on as one of its images.
@@ -218,6 +308,8 @@ class Catalog {
   std::map<std::string, Listing> listings_
       GUARDED_BY(mutex_);                                  // "repository" tags, "registry" catalogs
   std::set<std::string> repositories_ GUARDED_BY(mutex_);  // known, sorted
+  AliasMap aliases_ GUARDED_BY(mutex_);                    // by repository and name
+  uint64_t alias_change_ GUARDED_BY(mutex_) = 0;           // the store's number of aliases_
   std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> generation_{1};
   std::atomic<int64_t> generation_ns_{0};

@@ -1,6 +1,7 @@
 #include "fs/fuse_adapter.h"
 
 #define FUSE_USE_VERSION 312
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <fuse_lowlevel.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <exception>
 
 #include "base/log.h"
@@ -312,9 +314,53 @@ void StatFs(fuse_req_t request, fuse_ino_t node) {
 }
 // "No such call" to OPEN and OPENDIR is for ever: the kernel never sends one again, and keeps pages
 // and directories.
-void Open(fuse_req_t request, fuse_ino_t, fuse_file_info*) { fuse_reply_err(request, ENOSYS); }
+void OpenDir(fuse_req_t request, fuse_ino_t, fuse_file_info*) { fuse_reply_err(request, ENOSYS); }
+// A mount that takes links is writable to the kernel, which would let files be mapped for writing
+// and show what was written: there each OPEN is answered.
+void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  if (!AdapterOf(request).tree().links_allowed()) {
+    fuse_reply_err(request, ENOSYS);
+  } else if ((file->flags & O_ACCMODE) != O_RDONLY) {
+    fuse_reply_err(request, EROFS);
+  } else {
+    file->keep_cache = 1;
+    file->noflush = 1;
+    fuse_reply_open(request, file);
+  }
+}
 
-// The mount is read-only; these are for one that was remounted.
+// Whoever may write to the folder by its mode (the kernel has checked that), and is root or the one
+// who has mounted.
+bool MayChange(fuse_req_t request) {
+  const uid_t user = fuse_req_ctx(request)->uid;
+  return user == 0 || user == ::geteuid();
+}
+void Symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
+  if (!MayChange(request)) {
+    fuse_reply_err(request, EPERM);
+  } else {
+    AdapterOf(request).Serve(request, MakeLinkOp(parent, name, target));
+  }
+}
+void Unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  if (!MayChange(request)) {
+    fuse_reply_err(request, EPERM);
+  } else {
+    AdapterOf(request).Serve(request, RemoveLinkOp(parent, name));
+  }
+}
+void Rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+            const char* new_name, unsigned flags) {
+  if (!MayChange(request)) {
+    fuse_reply_err(request, EPERM);
+  } else if ((flags & ~unsigned{RENAME_NOREPLACE}) != 0) {
+    fuse_reply_err(request, EINVAL);
+  } else {
+    AdapterOf(request).Serve(request, RenameLinkOp(parent, name, new_parent, new_name));
+  }
+}
+
+// All else is read-only, also where the kernel takes the mount for writable.
 void RefuseSetAttr(fuse_req_t request, fuse_ino_t, struct stat*, int, fuse_file_info*) {
   fuse_reply_err(request, EROFS);
 }
@@ -325,12 +371,6 @@ void RefuseMkdir(fuse_req_t request, fuse_ino_t, const char*, mode_t) {
   fuse_reply_err(request, EROFS);
 }
 void RefuseName(fuse_req_t request, fuse_ino_t, const char*) { fuse_reply_err(request, EROFS); }
-void RefuseSymlink(fuse_req_t request, const char*, fuse_ino_t, const char*) {
-  fuse_reply_err(request, EROFS);
-}
-void RefuseRename(fuse_req_t request, fuse_ino_t, const char*, fuse_ino_t, const char*, unsigned) {
-  fuse_reply_err(request, EROFS);
-}
 void RefuseLink(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) {
   fuse_reply_err(request, EROFS);
 }
@@ -353,7 +393,7 @@ fuse_lowlevel_ops MakeOperations() {
   ops.getattr = GetAttr;
   ops.readlink = ReadLink;
   ops.open = Open;
-  ops.opendir = Open;
+  ops.opendir = OpenDir;
   ops.read = Read;
   ops.readdir = ReadDir;
   ops.readdirplus = ReadDirPlus;
@@ -364,10 +404,10 @@ fuse_lowlevel_ops MakeOperations() {
   ops.setattr = RefuseSetAttr;
   ops.mknod = RefuseMknod;
   ops.mkdir = RefuseMkdir;
-  ops.unlink = RefuseName;
+  ops.unlink = Unlink;
   ops.rmdir = RefuseName;
-  ops.symlink = RefuseSymlink;
-  ops.rename = RefuseRename;
+  ops.symlink = Symlink;
+  ops.rename = Rename;
   ops.link = RefuseLink;
   ops.write = RefuseWrite;
   ops.create = RefuseCreate;

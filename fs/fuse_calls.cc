@@ -29,8 +29,8 @@ void ReplyXattr(fuse_req* request, std::string_view value, size_t size) {
 
 }  // namespace
 
-void ReplyError(fuse_req* request, const Error& error, bool about_names) {
-  fuse_reply_err(request, about_names ? ToNameErrno(error.code) : ToErrno(error.code));
+void ReplyError(fuse_req* request, const Error& error, int (*errno_of)(Code)) {
+  fuse_reply_err(request, errno_of(error.code));
 }
 
 void LookupOp::Send(fuse_req* request, const Answer& answer) const {
@@ -120,5 +120,24 @@ void XattrOp::Send(fuse_req* request, const Answer& answer) const {
 void ListXattrOp::Send(fuse_req* request, const Answer& answer) const {
   ReplyXattr(request, answer, size);
 }
+
+void MakeLinkOp::Send(fuse_req* request, const Answer& answer) const {
+  const fuse_entry_param entry = ToEntryParam(answer);
+  fuse_reply_entry(request, &entry);
+}
+
+Result<bool> RemoveLinkOp::Slow(Namespace& tree, const Deadline&) {
+  RETURN_IF_ERROR(tree.RemoveLink(node, name));
+  return true;
+}
+
+void RemoveLinkOp::Send(fuse_req* request, const Answer&) const { fuse_reply_err(request, 0); }
+
+Result<bool> RenameLinkOp::Slow(Namespace& tree, const Deadline&) {
+  RETURN_IF_ERROR(tree.RenameLink(node, name, new_parent, new_name));
+  return true;
+}
+
+void RenameLinkOp::Send(fuse_req* request, const Answer&) const { fuse_reply_err(request, 0); }
 
 }  // namespace lamina

@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/errno.h"
 #include "fs/fuse_waits.h"
 #include "fs/namespace.h"
 
@@ -40,8 +41,8 @@ class FuseCall {
   virtual void Reply(fuse_req* request) = 0;
 };
 
-// Sends the errno of an error; `about_names` chooses the table.
-void ReplyError(fuse_req* request, const Error& error, bool about_names);
+// Sends the errno of an error; `errno_of` is one of the tables of base/errno.h.
+void ReplyError(fuse_req* request, const Error& error, int (*errno_of)(Code));
 
 template <typename Op>
 class CallOf final : public FuseCall {
@@ -65,12 +66,12 @@ class CallOf final : public FuseCall {
     return answer_ && !answer_->has_value() ? &answer_->error() : nullptr;
   }
   void Refuse(fuse_req* request, const Error& error) const override {
-    ReplyError(request, error, Op::kAboutNames);
+    ReplyError(request, error, Op::kErrno);
   }
   std::optional<Question> Asked() const override { return op_.Asked(); }
   void Reply(fuse_req* request) override {
     if (answer_->has_value()) return op_.Send(request, **answer_);
-    ReplyError(request, answer_->error(), Op::kAboutNames);
+    ReplyError(request, answer_->error(), Op::kErrno);
   }
 
  private:
@@ -88,7 +89,7 @@ struct FuseOp {
 
 struct LookupOp : FuseOp {
   using Answer = NodeEntry;
-  static constexpr bool kAboutNames = true;
+  static constexpr auto kErrno = ToNameErrno;
   LookupOp(NodeId parent, std::string_view child) : FuseOp{parent}, name(child) {}
   std::string_view WaitName() const { return kept.empty() ? name : std::string_view(kept); }
   void Keep() { kept = std::string(name); }
@@ -103,7 +104,7 @@ struct LookupOp : FuseOp {
 
 struct GetAttrOp : FuseOp {
   using Answer = NodeAttributes;
-  static constexpr bool kAboutNames = true;
+  static constexpr auto kErrno = ToNameErrno;
   explicit GetAttrOp(NodeId id) : FuseOp{id} {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryGetAttr(node); }
   Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.GetAttr(node); }
@@ -112,7 +113,7 @@ struct GetAttrOp : FuseOp {
 
 struct ReadLinkOp : FuseOp {
   using Answer = std::string;
-  static constexpr bool kAboutNames = true;
+  static constexpr auto kErrno = ToNameErrno;
   explicit ReadLinkOp(NodeId id) : FuseOp{id} {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryReadLink(node); }
   Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.ReadLink(node); }
@@ -136,7 +137,7 @@ class CallBuffer {
 
 struct ReadOp : FuseOp {
   using Answer = size_t;
-  static constexpr bool kAboutNames = false;
+  static constexpr auto kErrno = ToErrno;
   ReadOp(NodeId id, size_t size, uint64_t from) : FuseOp{id}, offset(from), buffer(size) {}
   void Keep() { buffer.Keep(); }
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryRead(node, offset, buffer.span()); }
@@ -152,7 +153,7 @@ struct ReadOp : FuseOp {
 
 struct ReadDirectoryOp : FuseOp {
   using Answer = size_t;  // bytes in the buffer
-  static constexpr bool kAboutNames = true;
+  static constexpr auto kErrno = ToNameErrno;
   ReadDirectoryOp(NodeId id, size_t size, uint64_t from, bool with_attributes)
       : FuseOp{id}, cookie(from), plus(with_attributes), buffer(size) {}
   void Keep() { buffer.Keep(); }
@@ -170,7 +171,7 @@ struct ReadDirectoryOp : FuseOp {
 
 struct SeekOp : FuseOp {
   using Answer = std::optional<uint64_t>;
-  static constexpr bool kAboutNames = false;
+  static constexpr auto kErrno = ToErrno;
   SeekOp(NodeId id, uint64_t from, bool to_hole) : FuseOp{id}, offset(from), hole(to_hole) {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TrySeek(node, offset, hole); }
   Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.Seek(node, offset, hole); }
@@ -182,7 +183,7 @@ struct SeekOp : FuseOp {
 
 struct XattrOp : FuseOp {
   using Answer = std::optional<std::string>;
-  static constexpr bool kAboutNames = false;
+  static constexpr auto kErrno = ToErrno;
   XattrOp(NodeId id, std::string_view attribute, size_t space)
       : FuseOp{id}, name(attribute), size(space) {}
   void Keep() { kept = std::string(name); }
@@ -198,13 +199,55 @@ struct XattrOp : FuseOp {
 
 struct ListXattrOp : FuseOp {
   using Answer = std::string;
-  static constexpr bool kAboutNames = false;
+  static constexpr auto kErrno = ToErrno;
   ListXattrOp(NodeId id, size_t space) : FuseOp{id}, size(space) {}
   Attempt<Answer> Fast(Namespace& tree) { return tree.TryListXattr(node); }
   Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.ListXattr(node); }
   void Send(fuse_req* request, const Answer& answer) const;
 
   size_t size;  // as in XattrOp
+};
+
+// What changes an alias always blocks: it writes to the store.
+struct ChangeOp : FuseOp {
+  static constexpr auto kErrno = ToChangeErrno;
+};
+
+struct MakeLinkOp : ChangeOp {
+  using Answer = NodeEntry;
+  MakeLinkOp(NodeId parent, std::string_view child, std::string_view to)
+      : ChangeOp{{parent}}, name(child), target(to) {}
+  Attempt<Answer> Fast(Namespace&) { return std::nullopt; }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) {
+    return tree.MakeLink(node, name, target);
+  }
+  void Send(fuse_req* request, const Answer& answer) const;
+
+  std::string name;
+  std::string target;
+};
+
+struct RemoveLinkOp : ChangeOp {
+  using Answer = bool;
+  RemoveLinkOp(NodeId parent, std::string_view child) : ChangeOp{{parent}}, name(child) {}
+  Attempt<Answer> Fast(Namespace&) { return std::nullopt; }
+  Result<Answer> Slow(Namespace& tree, const Deadline&);
+  void Send(fuse_req* request, const Answer&) const;
+
+  std::string name;
+};
+
+struct RenameLinkOp : ChangeOp {
+  using Answer = bool;
+  RenameLinkOp(NodeId parent, std::string_view child, NodeId to_parent, std::string_view to)
+      : ChangeOp{{parent}}, name(child), new_parent(to_parent), new_name(to) {}
+  Attempt<Answer> Fast(Namespace&) { return std::nullopt; }
+  Result<Answer> Slow(Namespace& tree, const Deadline&);
+  void Send(fuse_req* request, const Answer&) const;
+
+  std::string name;
+  NodeId new_parent;
+  std::string new_name;
 };
 
 }  // namespace lamina

@@ -181,6 +181,7 @@ FuseSession::FuseSession(Namespace& tree, MountOptions options,
 Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Namespace& tree, KeyedPool& pool,
                                                         MountOptions options) {
   ASSIGN_OR_RETURN(options.mountpoint, PrepareMountpoint(options.mountpoint));
+  if (options.link_aliases) tree.AllowLinks(::geteuid(), ::getegid());
   auto adapter = std::make_shared<FuseAdapter>(tree, pool);
   std::unique_ptr<FuseSession> session(new FuseSession(tree, std::move(options), adapter));
   RETURN_IF_ERROR(session->Connect());
@@ -193,7 +194,8 @@ Status FuseSession::Connect() {
   if (!stop_->valid()) return ErrnoError(errno, "cannot make an eventfd");
   std::string program = "lamina";
   std::string flag = "-o";
-  std::string list = "ro,nosuid,nodev,default_permissions,fsname=lamina,subtype=lamina";
+  std::string list = options_.link_aliases ? "rw" : "ro";
+  list += ",nosuid,nodev,default_permissions,fsname=lamina,subtype=lamina";
   if (options_.allow_other) list += ",allow_other";
   std::array<char*, 4> arguments = {program.data(), flag.data(), list.data(), nullptr};
   fuse_args args = FUSE_ARGS_INIT(3, arguments.data());

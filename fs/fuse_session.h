@@ -31,7 +31,8 @@ class FuseAdapter;
 struct MountOptions {
   std::string mountpoint;   // made where it is missing
   bool allow_other = true;  // as root; others may not have it without user_allow_other in fuse.conf
-  size_t threads = 0;       // 0: one for each CPU, at least two
+  bool link_aliases = false;  // aliases are made by symlink(2): the kernel takes it for writable
+  size_t threads = 0;         // 0: one for each CPU, at least two
   uint32_t read_ahead_kb = 4096;   // set where we may (root)
   bool handle_signals = true;      // SIGTERM, SIGINT and SIGHUP end Run()
   std::function<void()> on_ready;  // called once, from another thread, when the tree answers

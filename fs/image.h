@@ -103,7 +103,7 @@ class Image {
   // disk.
   Status OpenLocalLayers(MountedTree& mounted);
   // status.json as text; grows with what has happened. Never waits.
-  std::string StatusJson() const;
+  std::string StatusJson(const std::vector<std::string>& aliases = {}) const;
   // Changes whenever StatusJson() may have changed.
   uint64_t status_version() const;
   void SetLastError(const Error& error);

@@ -43,7 +43,7 @@ Json OpenLayerJson(const Layer& layer) {
 
 }  // namespace
 
-std::string Image::StatusJson() const {
+std::string Image::StatusJson(const std::vector<std::string>& aliases) const {
   Json layers = Json::array();
   const auto tree = tree_.shared();
   for (size_t i = 0; i < layer_count(); ++i) {
@@ -65,6 +65,7 @@ std::string Image::StatusJson() const {
             {"platform", documents_.parsed_config.platform.ToString()},
             {"origin", documents_.origin},
             {"local", documents_.local},
+            {"aliases", aliases},
             {"layers_from", layers_from},
             {"tree", tree ? "ready" : "not merged yet"}};
   if (tree) json["inodes"] = tree->tree().inode_count();

@@ -112,7 +112,7 @@ Attempt<NodeAttributes> Namespace::AttrOf(NodeId node, bool may_wait) {
       return NodeAttributes{DirectoryAttr(node), kDirectorySeconds};
     case NodeClass::kDirectory: {
       ATTEMPT(const KeyPtr key, NameKey(parts->row, may_wait));
-      return NodeAttributes{DirectoryAttr(node), kDirectorySeconds};
+      return NodeAttributes{DirectoryAttr(node, *key), kDirectorySeconds};
     }
     case NodeClass::kLink: {
       ATTEMPT(const std::string target, LinkOf(node, may_wait));

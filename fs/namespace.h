@@ -75,6 +75,16 @@ class Namespace {
   Result<std::string> ListXattr(NodeId node);
   FileSystemFacts Facts(NodeId node) const;
 
+  // Aliases as links in the folder of a repository (namespace_aliases.cc); they block. kUnsupported
+  // where nothing can be changed, kInvalid for what cannot be an alias, kLimit for a circle.
+  // Off until AllowLinks(), which is called before anything else.
+  void AllowLinks(uint32_t uid, uint32_t gid);  // who owns the folders then
+  bool links_allowed() const { return link_owner_.has_value(); }
+  Result<NodeEntry> MakeLink(NodeId parent, std::string_view name, std::string_view target);
+  Status RemoveLink(NodeId parent, std::string_view name);
+  Status RenameLink(NodeId parent, std::string_view name, NodeId new_parent,
+                    std::string_view new_name);
+
   // What an operation on `node` (and, for lookups, `name` in it) that would wait waits for.
   NodeWait WaitOf(NodeId node, std::string_view name = {}) const;
   // Does the next step that WaitOf() named: learns the row, opens the image, opens or builds the
@@ -133,6 +143,8 @@ class Namespace {
                                  bool may_wait);
   Attempt<NodeEntry> LookupTag(const std::string& directory, const std::string& name,
                                bool may_wait);
+  Attempt<NodeEntry> AliasEntry(const AliasRow& alias, bool may_wait);  // namespace_aliases.cc
+  Result<std::string> RepositoryOfLinks(NodeId folder);
   Attempt<NodeEntry> LookupComponent(const std::string& directory, const std::string& name,
                                      bool may_wait);
   bool IsListedBelow(const std::string& directory, const std::string& name);
@@ -144,18 +156,20 @@ class Namespace {
   // `way` leads from the place to the repository: "", "debian/".
   Attempt<NodeEntry> PinEntry(const std::string& place, const std::string& repository,
                               const std::string& way, const Digest& digest, bool may_wait);
-  NodeAttr DirectoryAttr(NodeId node) const;
-  double TagSeconds(const Resolution& resolution) const;
+  // `name` of registries and repositories, whose times to live differ.
+  NodeAttr DirectoryAttr(NodeId node, const std::string& name = {}) const;
+  double TagSeconds(const std::string& repository, const Resolution& resolution) const;
   Listing ListRoot() const;
   Listing ListDirectory(NodeId node, const std::string& directory);
   void AddRepository(const std::string& repository, std::map<std::string, ListedName>* found);
-  NodeEntry Negative() const;
+  NodeEntry Negative(const std::string& directory) const;
 
   // namespace_image.cc: image directories
   Attempt<NodeEntry> LookupInImage(const NodeParts& parts, std::string_view name, bool may_wait);
   Attempt<NodeEntry> LookupInLayers(const ImageRow& image, uint32_t row, std::string_view name,
                                     bool may_wait);
   Attempt<NodeAttr> ImagePartAttr(const NodeParts& parts, const ImageRow& image) const;
+  std::string StatusOf(const ImageRow& image);
   Attempt<NodeEntry> StatusEntry(const ImageRow& image, uint32_t row);
   Attempt<NodeEntry> TreeRootEntry(uint32_t row, const ImageRow& image);
   Attempt<NodeEntry> PartEntry(uint32_t row, const ImageRow& image, ImagePart part,
@@ -195,6 +209,7 @@ class Namespace {
   const std::string version_;
   const WallClock& clock_;
   const int64_t started_ns_;
+  std::optional<std::pair<uint32_t, uint32_t>> link_owner_;  // uid and gid
   RowTable names_;
   RowTable image_keys_;
   ImageTable images_;

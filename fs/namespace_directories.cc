@@ -22,39 +22,34 @@ bool IsRefusal(Code code) {
   return code == Code::kNotFound || code == Code::kDenied || code == Code::kUnsupported;
 }
 
-// Can the path be a repository? Docker Hub's have two components, so that asking is vain for
-// "docker.io/library".
-bool MayHoldTags(const std::string& directory) {
-  const std::string path = RepositoryPathOf(directory);
-  if (path.empty()) return false;
-  return RegistryOf(directory) != "docker.io" || path.find('/') != std::string::npos;
-}
-
 }  // namespace
 
-NodeAttr Namespace::DirectoryAttr(NodeId node) const {
+NodeAttr Namespace::DirectoryAttr(NodeId node, const std::string& name) const {
   // The kernel keeps a listing for as long as this time stands. It moves when names come, and once
   // in a tag's time to live, since a registry may have new ones without telling.
-  const int64_t window = std::max<int64_t>(1, catalog_.options().tag_ttl.count()) * kSecond;
+  const int64_t window = std::max<int64_t>(1, catalog_.options().TagTtl(name).count()) * kSecond;
   const int64_t now = clock_.NowNs();
   const int64_t mtime = std::max(catalog_.generation_ns(), now - now % window);
   // One link: how many folders there are below is not known.
+  const bool takes_links = link_owner_ && MayHoldTags(name);
   return {.id = node,
-          .mode = 0555,
+          .mode = takes_links ? 0755u : 0555u,
           .nlink = 1,
+          .uid = takes_links ? link_owner_->first : 0,
+          .gid = takes_links ? link_owner_->second : 0,
           .mtime_s = mtime / kSecond,
           .mtime_ns = static_cast<uint32_t>(mtime % kSecond)};
 }
 
-NodeEntry Namespace::Negative() const {
+NodeEntry Namespace::Negative(const std::string& directory) const {
   return {.attr = {},
-          .entry_seconds = static_cast<double>(catalog_.options().negative_ttl.count()),
+          .entry_seconds = static_cast<double>(catalog_.options().NegativeTtl(directory).count()),
           .attr_seconds = 0};
 }
 
-double Namespace::TagSeconds(const Resolution& resolution) const {
+double Namespace::TagSeconds(const std::string& repository, const Resolution& resolution) const {
   const double age = static_cast<double>(clock_.NowNs() - resolution.seen_ns) / kSecond;
-  const double ttl = static_cast<double>(catalog_.options().tag_ttl.count());
+  const double ttl = static_cast<double>(catalog_.options().TagTtl(repository).count());
   if (resolution.stale) return std::min(ttl, kStaleSeconds);
   return std::clamp(ttl - age, 0.0, ttl);
 }
@@ -71,7 +66,7 @@ Attempt<NodeEntry> Namespace::DirectoryEntry(const std::string& key, bool may_wa
   }
   const NodeId node = DirectoryNode(*row);
   handed_out_.NoteDirectory(node);
-  return NodeEntry{DirectoryAttr(node), kDirectorySeconds, kDirectorySeconds};
+  return NodeEntry{DirectoryAttr(node, key), kDirectorySeconds, kDirectorySeconds};
 }
 
 Attempt<NodeEntry> Namespace::LinkEntry(const std::string& place, const std::string& target,
@@ -92,7 +87,7 @@ Attempt<NodeEntry> Namespace::ImageFolderEntry(const std::string& repository, co
                                                bool may_wait) {
   const Attempt<uint32_t> row = RowOfImage(repository, digest, may_wait);
   if (!row) return std::nullopt;
-  if (!*row && (*row).error().code == Code::kNotFound) return Negative();
+  if (!*row && (*row).error().code == Code::kNotFound) return Negative(repository);
   if (!*row) return (*row).error();
   ATTEMPT(const NodeAttributes attributes, AttrOf(ImageNode(**row, ImagePart::kFolder), may_wait));
   return NodeEntry{attributes.attr, kForever, kForever};
@@ -164,15 +159,16 @@ Attempt<NodeEntry> Namespace::LookupInDirectory(const std::string& directory, st
 // A tag of a repository as a link; negative where the source says that it has none such.
 Attempt<NodeEntry> Namespace::LookupTag(const std::string& directory, const std::string& name,
                                         bool may_wait) {
+  if (const auto alias = catalog_.AliasOf(directory, name)) return AliasEntry(*alias, may_wait);
   std::optional<Result<Resolution>> known = catalog_.KnownTag(directory, name);
   if (!known) {
     if (!may_wait) return std::nullopt;
     known = catalog_.ResolveTag(directory, name);
   }
   if (*known)
-    return LinkEntry(directory + "/" + name, (*known)->digest.PathName(), TagSeconds(**known),
-                     may_wait);
-  if (known->error().code == Code::kNotFound) return Negative();
+    return LinkEntry(directory + "/" + name, (*known)->digest.PathName(),
+                     TagSeconds(directory, **known), may_wait);
+  if (known->error().code == Code::kNotFound) return Negative(directory);
   return known->error();
 }
 
@@ -198,17 +194,17 @@ Attempt<NodeEntry> Namespace::LookupPlain(const std::string& directory, const st
 Attempt<NodeEntry> Namespace::LookupComponent(const std::string& directory, const std::string& name,
                                               bool may_wait) {
   const std::string path = RepositoryPathOf(directory + "/" + name);
-  if (!IsUsableComponent(name) || !IsValidRepositoryPath(path)) return Negative();
+  if (!IsUsableComponent(name) || !IsValidRepositoryPath(path)) return Negative(directory);
   if (catalog_.KnownPath(directory + "/" + name) == PathKind::kNothing) {
     if (!may_wait) return std::nullopt;
     const auto kind = catalog_.Classify(RegistryOf(directory), path);
     if (!kind) return kind.error();
-    if (*kind == PathKind::kNothing) return Negative();
+    if (*kind == PathKind::kNothing) return Negative(directory);
     // Below a repository nothing is assumed: a tag that is not there must not show as an empty
     // directory.
     const bool doubtful =
         *kind == PathKind::kPrefix && catalog_.KnownPath(directory) == PathKind::kRepository;
-    if (doubtful && !IsListedBelow(directory, name)) return Negative();
+    if (doubtful && !IsListedBelow(directory, name)) return Negative(directory);
   }
   return DirectoryEntry(directory + "/" + name, may_wait);
 }
@@ -253,7 +249,8 @@ void Namespace::AddRepository(const std::string& repository,
                               std::map<std::string, ListedName>* found) {
   std::vector<Digest> images = catalog_.KnownImages(repository);
   for (const Catalog::TagName& tag : catalog_.Tags(repository)) {
-    if (tag.known) images.push_back(tag.known->digest);
+    // What an alias leads to may be in another folder.
+    if (tag.known && !tag.alias) images.push_back(tag.known->digest);
     if (ParseNameForm(tag.tag).kind == NameForm::Kind::kPlain && IsValidTag(tag.tag))
       (*found)[tag.tag] = Link(tag.tag);
   }

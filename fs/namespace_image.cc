@@ -150,8 +150,13 @@ Attempt<NodeEntry> Namespace::TreeRootEntry(uint32_t row, const ImageRow& image)
   return NodeEntry{attr, kForever, kForever};
 }
 
+std::string Namespace::StatusOf(const ImageRow& image) {
+  const ImageDocuments& documents = image.image->documents();
+  return image.image->StatusJson(catalog_.AliasesTo(documents.repository, documents.digest));
+}
+
 Attempt<NodeEntry> Namespace::StatusEntry(const ImageRow& image, uint32_t row) {
-  std::string text = image.image->StatusJson();
+  std::string text = StatusOf(image);
   const NodeId node = StatusNode(row, TextCheck(text));
   const NodeAttr attr = TextAttr(node, text);
   texts_.Put(node, std::move(text));

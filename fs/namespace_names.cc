@@ -83,6 +83,12 @@ bool IsUsableComponent(std::string_view name) {
   return IsValidPathComponent(name) && !IsReservedName(name);
 }
 
+bool MayHoldTags(std::string_view directory) {
+  const std::string path = RepositoryPathOf(directory);
+  if (path.empty()) return false;
+  return RegistryOf(directory) != "docker.io" || path.find('/') != std::string::npos;
+}
+
 std::string RegistryOf(std::string_view name) {
   return std::string(name.substr(0, name.find('/')));
 }

@@ -34,6 +34,10 @@ bool IsReservedName(std::string_view name);
 // A component of a repository name that may stand in a path.
 bool IsUsableComponent(std::string_view name);
 
+// Can it be a repository? Docker Hub's have two components, so that asking is vain for
+// "docker.io/library".
+bool MayHoldTags(std::string_view directory);
+
 // "docker.io" of "docker.io/library/debian".
 std::string RegistryOf(std::string_view name);
 // "library/debian", empty for a registry alone.

@@ -122,7 +122,7 @@ Attempt<Namespace::KeyPtr> Namespace::TextOf(NodeId node, const NodeParts& parts
   std::string made;
   if (parts.kind == NodeClass::kStatus) {
     ATTEMPT(const ImageRowPtr image, OpenRow(parts.row, may_wait));
-    made = image->image->StatusJson();
+    made = StatusOf(*image);
   } else if (parts.kind == NodeClass::kSelf) {
     auto content = SelfContent(parts.text());
     if (!content) return content.error();

@@ -6,10 +6,12 @@
 // corrupt file it is set aside, rebuilt, and work goes on.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -42,6 +44,20 @@ struct TagRow {
   std::string origin;    // "https://…" or "oci:/…"
   int64_t seen_ns = 0;   // last time that the answer was got
   int64_t first_ns = 0;  // first time that this tag had this digest
+  int64_t answers = 1;   // of a current row: digests that the tag has had, one after the other
+};
+
+// A local name for a tag or, as a pin, for a digest.
+struct AliasRow {
+  std::string repository;               // "docker.io/library/debian"
+  std::string name;                     // "stable"
+  std::string target_repository;        // may be another one
+  std::string target_tag;               // empty for a pin
+  std::optional<Digest> target_digest;  // of a pin
+  std::string platform;                 // "linux/arm64" of an index; empty: whatever is asked for
+  int64_t made_ns = 0;
+
+  friend bool operator==(const AliasRow&, const AliasRow&) = default;
 };
 
 // Registries, repositories and images that have been seen have ids for ever: node ids are made of
@@ -82,13 +98,36 @@ class Store {
   Result<std::optional<TagRow>> CurrentTag(const std::string& repository, const std::string& tag);
   Result<std::vector<TagRow>> CurrentTags(
       const std::string& repository);  // empty: of all repositories
+  // The oldest first; of all tags of the repository, by name, where `tag` is empty.
   Result<std::vector<TagRow>> TagHistory(const std::string& repository, const std::string& tag);
+
+  struct AliasChange {
+    std::vector<std::pair<std::string, std::string>> remove;  // repository and name
+    std::vector<AliasRow> put;  // then, each in the place of an alias of the same name
+  };
+  struct AliasState {
+    uint64_t change = 0;         // grows with each change in this process
+    std::vector<AliasRow> rows;  // all, as Aliases() gives them
+  };
+  // All or nothing: nothing where `check` refuses what all aliases would be (it runs under the
+  // store's lock: no I/O, no other lock), kNotFound where one to remove is not there.
+  Result<AliasState> ChangeAliases(
+      const AliasChange& change,
+      const std::function<Status(const std::vector<AliasRow>& all)>& check);
+  // Sorted by repository and name.
+  Result<std::vector<AliasRow>> Aliases();
+  // Images that a pin names: whatever frees space leaves them alone.
+  struct PinnedImage {
+    std::string repository;
+    Digest digest;
+  };
+  Result<std::vector<PinnedImage>> PinnedImages();
 
   // Images (manifest or index digests) known in a repository, with when they were first seen.
   Status RecordImage(const std::string& repository, const Digest& digest, int64_t now_ns);
   Result<std::vector<Digest>> Images(const std::string& repository);
-  // All repositories that have a tag, an image or a local name, sorted. (A node id alone says only
-  // that somebody asked.)
+  // All repositories that have a tag, an image, a local name or an alias, sorted. (A node id alone
+  // says only that somebody asked.)
   Result<std::vector<std::string>> Repositories();
 
   // Manifests, indexes and configs as verified bytes, so that known images work offline. kCorrupt

@@ -3,6 +3,7 @@
 // What store.cc and store_tags.cc share: the lock, the connection, and what happens on a corrupt
 // file.
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,6 +30,7 @@ struct Store::Impl {
   std::unique_ptr<Database> database GUARDED_BY(mutex);  // null after a failed rebuild
   std::map<NodeName, int64_t> nodes GUARDED_BY(mutex);   // ids handed out in this process, bounded
   int64_t largest_node GUARDED_BY(mutex) = 0;            // of those ids
+  std::atomic<uint64_t> alias_changes{0};                // written under the mutex
 
   // Opens the file with its schema; a corrupt one is set aside and begun anew. What was done is put
   // into

@@ -6,8 +6,7 @@ namespace lamina {
 namespace {
 
 constexpr int64_t kApplicationId = 0x4C614D69;  // "LaMi"
-constexpr int64_t kVersion = 1;
-constexpr int64_t kTables = 6;
+constexpr int64_t kVersion = 2;
 
 // AUTOINCREMENT where an id must never come to mean something else.
 constexpr const char* kSchema = R"sql(
@@ -50,9 +49,37 @@ CREATE TABLE document(
   bytes BLOB NOT NULL);
 )sql";
 
+// What schema 2 has more. Either a tag or a digest is the target.
+constexpr const char* kAliasTable = R"sql(
+CREATE TABLE alias(
+  repository TEXT NOT NULL,
+  name TEXT NOT NULL,
+  target_repository TEXT NOT NULL,
+  target_tag TEXT NOT NULL,
+  target_digest TEXT NOT NULL,
+  platform TEXT NOT NULL,
+  made_ns INTEGER NOT NULL,
+  PRIMARY KEY(repository, name)) WITHOUT ROWID;
+)sql";
+
 constexpr const char* kCountTables =
     "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name IN"
-    " ('node','source','local_name','tag_history','image','document')";
+    " ('node','source','local_name','tag_history','image','document','alias')";
+
+int64_t TablesOf(int64_t version) { return version == 1 ? 6 : 7; }
+
+Status SetVersion(Database& database) {
+  return database.Execute(
+      fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kVersion));
+}
+
+// From schema 1; wholly or not at all.
+Status Migrate(Database& database) {
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
+  RETURN_IF_ERROR(database.Execute(kAliasTable));
+  RETURN_IF_ERROR(SetVersion(database));
+  return transaction.Commit();
+}
 
 Status MakeTables(Database& database) {
   ASSIGN_OR_RETURN(const int64_t tables,
@@ -60,8 +87,8 @@ Status MakeTables(Database& database) {
   if (tables != 0) return Error{Code::kInvalid, database.path() + " is no store of lamina"};
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
   RETURN_IF_ERROR(database.Execute(kSchema));
-  RETURN_IF_ERROR(database.Execute(
-      fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kVersion)));
+  RETURN_IF_ERROR(database.Execute(kAliasTable));
+  RETURN_IF_ERROR(SetVersion(database));
   return transaction.Commit();
 }
 
@@ -79,9 +106,9 @@ Status PrepareSchema(Database& database) {
         fmt::format("{} was written by a newer lamina: its schema is {}, this one knows {}",
                     database.path(), version, kVersion)};
   ASSIGN_OR_RETURN(const int64_t tables, database.QueryInteger(kCountTables));
-  if (version < 1 || tables != kTables)
+  if (version < 1 || tables != TablesOf(version))
     return Error{Code::kCorrupt, database.path() + ": tables are missing"};
-  return {};
+  return version == kVersion ? Status() : Migrate(database);
 }
 
 }  // namespace lamina

@@ -11,14 +11,20 @@ constexpr const char* kSelectCurrent =
     "SELECT repository, tag, digest, origin, seen_ns, first_ns, id FROM tag_history"
     " WHERE repository=? AND tag=? ORDER BY id DESC LIMIT 1";
 constexpr const char* kSelectCurrentOfRepository =
-    "SELECT repository, tag, digest, origin, seen_ns, first_ns FROM tag_history WHERE id IN"
-    " (SELECT max(id) FROM tag_history WHERE repository=? GROUP BY tag) ORDER BY tag";
+    "SELECT repository, tag, digest, origin, seen_ns, first_ns, answers FROM tag_history JOIN"
+    " (SELECT max(id) AS last, count(*) AS answers FROM tag_history WHERE repository=? GROUP BY "
+    "tag)"
+    " ON id=last ORDER BY tag";
 constexpr const char* kSelectCurrentOfAll =
-    "SELECT repository, tag, digest, origin, seen_ns, first_ns FROM tag_history WHERE id IN"
-    " (SELECT max(id) FROM tag_history GROUP BY repository, tag) ORDER BY repository, tag";
+    "SELECT repository, tag, digest, origin, seen_ns, first_ns, answers FROM tag_history JOIN"
+    " (SELECT max(id) AS last, count(*) AS answers FROM tag_history GROUP BY repository, tag)"
+    " ON id=last ORDER BY repository, tag";
 constexpr const char* kSelectHistory =
     "SELECT repository, tag, digest, origin, seen_ns, first_ns FROM tag_history"
     " WHERE repository=? AND tag=? ORDER BY id";
+constexpr const char* kSelectHistoryOfRepository =
+    "SELECT repository, tag, digest, origin, seen_ns, first_ns FROM tag_history"
+    " WHERE repository=? ORDER BY tag, id";
 constexpr const char* kInsertTag =
     "INSERT INTO tag_history(repository, tag, digest, origin, seen_ns, first_ns)"
     " VALUES(?, ?, ?, ?, ?, ?)";
@@ -26,7 +32,13 @@ constexpr const char* kInsertTag =
 std::optional<TagRow> ReadTag(const Statement& row) {
   auto digest = Digest::Parse(row.Text(2));
   if (!digest) return std::nullopt;
-  return TagRow{row.Text(0), row.Text(1), *digest, row.Text(3), row.Integer(4), row.Integer(5)};
+  return TagRow{row.Text(0), row.Text(1), *digest, row.Text(3), row.Integer(4), row.Integer(5), 1};
+}
+
+std::optional<TagRow> ReadCurrentTag(const Statement& row) {
+  auto tag = ReadTag(row);
+  if (tag) tag->answers = row.Integer(6);
+  return tag;
 }
 
 Status InsertTag(Database& database, const TagRow& row, const std::string& digest) {
@@ -77,15 +89,18 @@ Result<std::vector<TagRow>> Store::CurrentTags(const std::string& repository) {
     ASSIGN_OR_RETURN(Statement select,
                      database.Prepare(all ? kSelectCurrentOfAll : kSelectCurrentOfRepository));
     if (!all) select.Bind(repository);
-    return CollectRows<TagRow>(select, ReadTag);
+    return CollectRows<TagRow>(select, ReadCurrentTag);
   });
 }
 
 Result<std::vector<TagRow>> Store::TagHistory(const std::string& repository,
                                               const std::string& tag) {
   return impl_->With([&](Database& database) -> Result<std::vector<TagRow>> {
-    ASSIGN_OR_RETURN(Statement select, database.Prepare(kSelectHistory));
-    select.Bind(repository).Bind(tag);
+    const bool all = tag.empty();
+    ASSIGN_OR_RETURN(Statement select,
+                     database.Prepare(all ? kSelectHistoryOfRepository : kSelectHistory));
+    select.Bind(repository);
+    if (!all) select.Bind(tag);
     return CollectRows<TagRow>(select, ReadTag);
   });
 }
@@ -118,7 +133,8 @@ Result<std::vector<std::string>> Store::Repositories() {
     ASSIGN_OR_RETURN(Statement select,
                      database.Prepare("SELECT repository FROM tag_history"
                                       " UNION SELECT repository FROM local_name"
-                                      " UNION SELECT repository FROM image ORDER BY repository"));
+                                      " UNION SELECT repository FROM image"
+                                      " UNION SELECT repository FROM alias ORDER BY repository"));
     return CollectRows<std::string>(
         select, [](const Statement& row) { return std::optional(row.Text(0)); });
   });

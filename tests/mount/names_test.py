@@ -443,8 +443,9 @@ class CommandsTest(MountCase):
 
     def test_every_command_helps_with_an_example(self):
         daemon = self.lamina(start=False)
-        for command in ("mount", "umount", "add", "ls", "resolve", "inspect", "fetch", "doctor", "version"):
-            text = daemon.command(command, "--help").stdout
+        for command in ("mount", "umount", "add", "ls", "resolve", "inspect", "fetch", "alias", "doctor", "version",
+                        "tags", "tags ls", "tags refresh", "tags history"):
+            text = daemon.command(*command.split(), "--help").stdout
             self.assertIn("Example", text, command)
             self.assertTrue(re.search(r"lamina " + command, text), command)
 

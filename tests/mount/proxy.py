@@ -6,9 +6,11 @@ they are changed while it runs.
 
 import http.client
 import http.server
+import json
 import socket
 import threading
 import time
+import urllib.parse
 
 
 class Record:
@@ -104,6 +106,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             upstream.request(self.command, self.path, headers=headers)
             answer = upstream.getresponse()
             record.status = answer.status
+            if self.server.proxy.page_size and "/tags/list" in self.path and answer.status == 200:
+                self._send_page(record, json.loads(answer.read()), self.server.proxy.page_size)
+                return
             self.send_response(answer.status)
             length = int(answer.headers.get("Content-Length") or 0)
             if fault.shorten:
@@ -119,6 +124,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._send_body(record, fault, answer, length)
         finally:
             upstream.close()
+
+    def _send_page(self, record, listing, size):
+        """As the specification has it: what comes after `last`, and a Link where there is more."""
+        url = urllib.parse.urlsplit(self.path)
+        last = urllib.parse.parse_qs(url.query).get("last", [""])[0]
+        tags = sorted(tag for tag in listing["tags"] if tag > last)
+        body = json.dumps(dict(listing, tags=tags[:size])).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if len(tags) > size:
+            query = urllib.parse.urlencode({"n": size, "last": tags[size - 1]})
+            self.send_header("Link", f'<{url.path}?{query}>; rel="next"')
+        self.end_headers()
+        record.sent += len(body)
+        self.wfile.write(body)
 
     def _send_body(self, record, fault, answer, length):
         while piece := answer.read(min(65536, fault.rate // 20 or 65536)):
@@ -153,6 +174,7 @@ class Proxy:
 
     def __init__(self, upstream):
         self.upstream = upstream
+        self.page_size = 0  # of tag lists; docker-registry 2 gives them whole
         self._lock = threading.Lock()
         self._records = []
         self._faults = []

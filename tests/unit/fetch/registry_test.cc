@@ -41,6 +41,35 @@ TEST(RegistryTest, FetchesATagWithTheDigestOfItsBytes) {
   }
 }
 
+TEST(RegistryTest, TellsTheDigestOfATagByAHead) {
+  const std::string digest = Digest::Sha256(AsBytes("{}")).ToString();
+  FakeRegistry fake([&](const FakeRequest&) { return Manifest("", digest); });
+  const auto found = fake.repository()->TagDigest("v1", Soon());
+  ASSERT_TRUE(found.has_value()) << found.error().message;
+  ASSERT_TRUE(found->has_value());
+  EXPECT_EQ((*found)->ToString(), digest);
+  const FakeRequest request = fake.server.requests().at(0);
+  EXPECT_EQ(request.method, "HEAD");
+  EXPECT_EQ(request.target, "/v2/team/app/manifests/v1");
+  EXPECT_THAT(request.Header("accept"), HasSubstr(kManifestType));
+}
+
+TEST(RegistryTest, AHeadThatSaysNothingOfTheDigestIsNoAnswer) {
+  for (const char* claim : {"", "sha256:x", "nonsense"}) {
+    FakeRegistry fake([&](const FakeRequest&) { return Manifest("", claim); });
+    const auto found = fake.repository()->TagDigest("v1", Soon());
+    ASSERT_TRUE(found.has_value()) << found.error().message;
+    EXPECT_FALSE(found->has_value());
+  }
+  FakeRegistry refusing([](const FakeRequest&) { return Failing(405, "UNSUPPORTED"); });
+  const auto refused = refusing.repository()->TagDigest("v1", Soon());
+  ASSERT_TRUE(refused.has_value()) << refused.error().message;
+  EXPECT_FALSE(refused->has_value());
+  FakeRegistry lacking([](const FakeRequest&) { return Failing(404, "MANIFEST_UNKNOWN"); });
+  EXPECT_EQ(lacking.repository()->TagDigest("v1", Soon()).error().code, Code::kNotFound);
+  EXPECT_EQ(lacking.repository()->TagDigest("no tag", Soon()).error().code, Code::kInvalid);
+}
+
 TEST(RegistryTest, ASha512ClaimIsCheckedAndKept) {
   const std::string bytes = "{}";
   const Digest digest = Digest::Of(AsBytes(bytes), Digest::Algorithm::kSha512);

@@ -245,7 +245,7 @@ TEST_F(StoreTest, FileIsPrivateAndInWriteAheadMode) {
   Open();
   ASSERT_TRUE(store_->NodeId(NodeKind::kName, "x"));
   EXPECT_EQ(Query("PRAGMA journal_mode"), "wal");
-  EXPECT_EQ(Query("PRAGMA user_version"), "1");
+  EXPECT_EQ(Query("PRAGMA user_version"), "2");
   for (const char* suffix : {"", "-wal", "-shm"}) {
     const auto mode = std::filesystem::status(path_ + suffix).permissions();
     EXPECT_EQ(mode, std::filesystem::perms(0600)) << suffix;
@@ -256,13 +256,13 @@ TEST_F(StoreTest, NewerSchemaIsRefusedInWordsAndLeftAlone) {
   Open();
   const int64_t id = *store_->NodeId(NodeKind::kName, "x");
   store_.reset();
-  Query("PRAGMA user_version=2");
+  Query("PRAGMA user_version=3");
   auto refused = Store::Open(path_);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kUnsupported);
   EXPECT_NE(refused.error().message.find("newer"), std::string::npos);
   EXPECT_EQ(SetAsideCount(), 0u);
-  Query("PRAGMA user_version=1");
+  Query("PRAGMA user_version=2");
   Open();
   EXPECT_EQ(*store_->NodeId(NodeKind::kName, "x"), id);
 }
@@ -306,6 +306,91 @@ TEST_F(StoreTest, ThreadsAgreeOnIdsAndLoseNothing) {
   EXPECT_EQ(std::set<int64_t>(ids[0].begin(), ids[0].end()).size(), 40u);
   for (size_t self = 0; self < ids.size(); ++self)
     EXPECT_EQ(store_->TagHistory("r", std::to_string(self))->size(), 40u);
+}
+
+AliasRow Alias(const std::string& name, const std::string& tag) {
+  return {"localhost/a", name, "localhost/a", tag, std::nullopt, "", 5};
+}
+
+const auto kAnyAliases = [](const std::vector<AliasRow>&) { return Status(); };
+
+TEST_F(StoreTest, ADatabaseOfSchemaOneGetsItsTableOfAliases) {
+  Open();
+  const int64_t id = *store_->NodeId(NodeKind::kImage, "kept");
+  ASSERT_TRUE(store_->RecordTag({"localhost/a", "1", DigestOf("x"), "oci:/x", 1, 1}));
+  store_.reset();
+  Query("DROP TABLE alias");
+  Query("PRAGMA user_version=1");
+  Open();
+  EXPECT_EQ(Query("PRAGMA user_version"), "2");
+  EXPECT_EQ(SetAsideCount(), 0u);
+  EXPECT_EQ(*store_->NodeKey(NodeKind::kImage, id), "kept");
+  EXPECT_EQ(store_->TagHistory("localhost/a", "1")->size(), 1u);
+  ASSERT_TRUE(store_->ChangeAliases({.remove = {}, .put = {Alias("x", "1")}}, kAnyAliases));
+  Open();
+  EXPECT_THAT(*store_->Aliases(), ElementsAre(Alias("x", "1")));
+}
+
+TEST_F(StoreTest, ADatabaseOfSchemaTwoWithoutItsAliasesIsDamaged) {
+  Open();
+  store_.reset();
+  Query("DROP TABLE alias");
+  Open();
+  EXPECT_EQ(SetAsideCount(), 1u);
+}
+
+TEST_F(StoreTest, AliasesChangeTogetherOrNotAtAll) {
+  Open();
+  const auto first =
+      store_->ChangeAliases({.remove = {}, .put = {Alias("b", "1"), Alias("a", "2")}}, kAnyAliases);
+  ASSERT_TRUE(first);
+  EXPECT_THAT(first->rows, ElementsAre(Alias("a", "2"), Alias("b", "1")));
+  const auto refused =
+      store_->ChangeAliases({.remove = {{"localhost/a", "a"}}, .put = {Alias("c", "3")}},
+                            [](const std::vector<AliasRow>& all) -> Status {
+                              EXPECT_THAT(all, ElementsAre(Alias("b", "1"), Alias("c", "3")));
+                              return Error{Code::kLimit, "no"};
+                            });
+  EXPECT_EQ(refused.error().code, Code::kLimit);
+  const auto missing = store_->ChangeAliases(
+      {.remove = {{"localhost/a", "z"}}, .put = {Alias("c", "3")}}, kAnyAliases);
+  EXPECT_EQ(missing.error().code, Code::kNotFound);
+  EXPECT_THAT(*store_->Aliases(), ElementsAre(Alias("a", "2"), Alias("b", "1")));
+  const auto second = store_->ChangeAliases(
+      {.remove = {{"localhost/a", "a"}}, .put = {Alias("b", "9")}}, kAnyAliases);
+  ASSERT_TRUE(second);
+  EXPECT_GT(second->change, first->change);
+  EXPECT_THAT(*store_->Aliases(), ElementsAre(Alias("b", "9")));
+  EXPECT_THAT(*store_->Repositories(), ElementsAre("localhost/a"));
+}
+
+TEST_F(StoreTest, PinsAreTheImagesThatAliasesNameByDigest) {
+  Open();
+  AliasRow pin = Alias("pin", "");
+  pin.target_digest = DigestOf("x");
+  AliasRow again = pin;
+  again.name = "again";
+  ASSERT_TRUE(
+      store_->ChangeAliases({.remove = {}, .put = {Alias("a", "2"), pin, again}}, kAnyAliases));
+  const auto pinned = store_->PinnedImages();
+  ASSERT_TRUE(pinned);
+  ASSERT_EQ(pinned->size(), 1u);
+  EXPECT_EQ(pinned->front().digest, DigestOf("x"));
+}
+
+TEST_F(StoreTest, HistoryOfARepositoryIsThatOfAllItsTags) {
+  Open();
+  for (const auto& [tag, content] : {std::pair{"b", "1"}, std::pair{"a", "2"}, std::pair{"b", "3"}})
+    ASSERT_TRUE(store_->RecordTag({"localhost/a", tag, DigestOf(content), "oci:/x", 1, 1}));
+  std::vector<std::string> tags;
+  const auto history = store_->TagHistory("localhost/a", "");
+  for (const TagRow& row : *history) tags.push_back(row.tag + "=" + row.digest.ToString());
+  EXPECT_THAT(tags, ElementsAre("a=" + DigestOf("2").ToString(), "b=" + DigestOf("1").ToString(),
+                                "b=" + DigestOf("3").ToString()));
+  const auto current = store_->CurrentTags("localhost/a");
+  ASSERT_EQ(current->size(), 2u);
+  EXPECT_EQ(current->at(0).answers, 1);
+  EXPECT_EQ(current->at(1).answers, 2);
 }
 
 }  // namespace
