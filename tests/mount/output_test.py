@@ -55,7 +55,7 @@ class DebianTest(OutputCase):
         self.reference = "localhost/debian:gzip"
 
     def test_a_copy_of_all_equals_what_umoci_unpacks(self):
-        """[S61] Attributes, links, sparse files and xattrs come along."""
+        """[S51] Attributes, links, sparse files and xattrs come along."""
         self.command("cp", self.reference + ":/", self.folder + "/copy")
         compare.assert_equal(self, self.umoci, self.folder + "/copy")
         sparse = os.lstat(self.folder + "/copy/odd/sparse-2g")
@@ -72,7 +72,7 @@ class DebianTest(OutputCase):
         compare.assert_equal(self, self.umoci + "/etc", self.folder + "/copy/etc")
 
     def test_the_listing_is_what_umoci_unpacks(self):
-        """[S62] A line of JSON for each entry, with its attributes."""
+        """[S52] A line of JSON for each entry, with its attributes."""
         told = {}
         for line in self.output("tree", "--json", self.reference).splitlines():
             entry = json.loads(line)
@@ -100,7 +100,7 @@ class DebianTest(OutputCase):
         self.assertEqual(self.output("cat", self.reference, "bin/../bin/sh"), compare_bytes(self.umoci + "/usr/bin/dash"))
 
     def test_nobody_copies_what_he_may_and_is_told_the_rest(self):
-        """[S63] No mount and no root: devices and owners are beyond him, and all else comes."""
+        """[S53] No mount and no root: devices and owners are beyond him, and all else comes."""
         folder = self.folder + "/nobody"
         os.mkdir(folder)
         shutil.chown(folder, "nobody")
@@ -241,14 +241,14 @@ class PathTest(OutputCase):
         return "localhost/app:1"
 
     def test_links_of_an_image_stay_inside_it(self):
-        """[S64] Absolute links and '..' are resolved inside the image, and loops end."""
+        """[S54] Absolute links and '..' are resolved inside the image, and loops end."""
         image = self.hostile()
         for path in ("/out", "/up", "out", "../../secret"):
             self.assertEqual(self.output("cat", image, path), b"of the image", path)
         self.assertIn("too many symbolic links", self.refusal("cat", image, "/loop"))
 
     def test_a_copy_writes_through_no_link_of_the_destination(self):
-        """[S64] A link in the way is replaced, whatever it leads to."""
+        """[S54] A link in the way is replaced, whatever it leads to."""
         image = self.hostile()
         outside = self.folder + "/outside"
         os.mkdir(outside)
