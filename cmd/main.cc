@@ -303,8 +303,9 @@ void AddAbout(CLI::App& app, CommandLine& line) {
 Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::string>& arguments) {
   ASSIGN_OR_RETURN(const auto more, ConfigArguments(app, *line.command, line.config_file));
   std::vector<std::string> all = arguments;
+  const std::string section = SectionOf(*line.command);
   auto command = all.begin();
-  for (const std::string_view word : Split(SectionOf(*line.command), '.'))
+  for (const std::string_view word : Split(section, '.'))
     command = std::find(command, all.end(), word);
   all.insert(command + 1, more.begin(), more.end());
   std::reverse(all.begin(), all.end());  // as CLI11 takes a vector

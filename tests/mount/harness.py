@@ -4,11 +4,11 @@ temporary folder and ends with the test, whatever happens in it."""
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
@@ -253,7 +253,9 @@ class MountCase(unittest.TestCase):
     def setUp(self):
         if os.geteuid() != 0:
             raise AssertionError("tests over real mounts need root: run them as root")
-        self.folder = tempfile.mkdtemp(prefix="lamina-test-", dir="/var/tmp")
+        # Some tools take paths for names of images, where an underscore has its places.
+        self.folder = f"/var/tmp/lamina-test-{secrets.token_hex(6)}"
+        os.mkdir(self.folder)
         os.chmod(self.folder, 0o755)  # other users look into the mounts
         self.addCleanup(shutil.rmtree, self.folder, True)
         self._daemons = []
