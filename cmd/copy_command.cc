@@ -1,6 +1,5 @@
 // The commands that take bytes out of an image without a mount: cat and cp.
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -8,9 +7,8 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <thread>
 

@@ -1,14 +1,12 @@
 // The commands about sources: add, forget.
 
-#include <fmt/core.h>
-
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/text.h"
 #include "cmd/ask.h"
 #include "cmd/commands.h"
+#include "cmd/print.h"
 #include "cmd/short_references.h"
 #include "fs/source_spec.h"
 
@@ -31,7 +29,7 @@ int AskAndTell(const CommonOptions& common, const Json& request, const Show& sho
   const auto answer = Ask(common, request);
   if (!answer) return Fail(answer.error());
   if (common.json)
-    std::printf("%s\n", answer->dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    PrintJson(*answer);
   else
     show(*answer);
   int code = 0;
@@ -53,8 +51,8 @@ int RunAdd(const CommonOptions& common, const AddCommand& command) {
   return AskAndTell(common, request, [](const Json& answer) {
     for (const Json& name : answer.at("added")) {
       const std::string tag = name.value("tag", "");
-      std::printf("%s%s@%s\n", name.value("repository", "").c_str(),
-                  (tag.empty() ? "" : ":" + tag).c_str(), name.value("digest", "").c_str());
+      Print(name.value("repository", "") + (tag.empty() ? "" : ":" + tag) + "@" +
+            name.value("digest", ""));
     }
   });
 }
@@ -68,7 +66,7 @@ int RunForget(const CommonOptions& common, const ForgetCommand& command) {
   }
   return AskAndTell(common, {{"command", "forget"}, {"names", names}}, [](const Json& answer) {
     for (const Json& word : answer.at("forgotten"))
-      std::printf("forgotten: %s\n", EscapeControl(word.get<std::string>()).c_str());
+      Print("forgotten: " + EscapeControl(word.get<std::string>()));
   });
 }
 
