@@ -114,16 +114,17 @@ std::string Rfc3339(int64_t ns) {
   return text.data();
 }
 
-bool ParseRfc3339(std::string_view text, int64_t* ns) {
+bool ParseRfc3339(std::string_view text, int64_t* seconds, uint32_t* nanoseconds) {
   const std::string copy(text);
   std::tm parts{};
   const char* rest = ::strptime(copy.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
   if (rest == nullptr) rest = ::strptime(copy.c_str(), "%Y-%m-%dt%H:%M:%S", &parts);
   if (rest == nullptr) return false;
-  int64_t fraction = 0;
+  uint32_t fraction = 0;
   if (*rest == '.') {
-    int64_t unit = 100'000'000;
-    for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10) fraction += (*rest - '0') * unit;
+    uint32_t unit = 100'000'000;
+    for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10)
+      fraction += static_cast<uint32_t>(*rest - '0') * unit;
   }
   int64_t offset = 0;
   if (*rest == '+' || *rest == '-') {
@@ -134,10 +135,35 @@ bool ParseRfc3339(std::string_view text, int64_t* ns) {
   } else if (*rest != 'Z' && *rest != 'z') {
     return false;
   }
+  *seconds = ::timegm(&parts) - offset;
+  *nanoseconds = fraction;
+  return true;
+}
+
+bool ParseRfc3339(std::string_view text, int64_t* ns) {
+  int64_t seconds = 0;
+  uint32_t fraction = 0;
+  if (!ParseRfc3339(text, &seconds, &fraction)) return false;
   int64_t total = 0;
-  if (__builtin_mul_overflow(::timegm(&parts) - offset, int64_t{1'000'000'000}, &total))
-    return false;
+  if (__builtin_mul_overflow(seconds, int64_t{1'000'000'000}, &total)) return false;
   return !__builtin_add_overflow(total, fraction, ns);
+}
+
+std::string FoldJsonKey(std::string_view key) {
+  std::string out;
+  out.reserve(key.size());
+  for (size_t i = 0; i < key.size(); ++i) {
+    if (key.substr(i, 2) == "\xC5\xBF") {
+      out += 's';
+      i += 1;
+    } else if (key.substr(i, 3) == "\xE2\x84\xAA") {
+      out += 'k';
+      i += 2;
+    } else {
+      out += key[i] >= 'A' && key[i] <= 'Z' ? static_cast<char>(key[i] - 'A' + 'a') : key[i];
+    }
+  }
+  return out;
 }
 
 }  // namespace lamina

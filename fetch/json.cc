@@ -67,25 +67,6 @@ class Checker final : public nlohmann::json_sax<Json> {
   std::optional<Error> error_;
 };
 
-// Lower case as Go's encoding/json folds keys: ASCII, and the two characters beyond it whose case
-// mapping leads into it (long s and the Kelvin sign).
-std::string Fold(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text.substr(i, 2) == "\xC5\xBF") {
-      out += 's';
-      i += 1;
-    } else if (text.substr(i, 3) == "\xE2\x84\xAA") {
-      out += 'k';
-      i += 2;
-    } else {
-      out += text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] - 'A' + 'a') : text[i];
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 Result<Json> ParseJson(std::string_view bytes, int depth, std::string_view name) {
@@ -107,9 +88,9 @@ Result<JsonObject> JsonObject::Of(const Json& value, std::initializer_list<std::
   for (const auto& member : value.items()) {
     const std::string& key = member.key();
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    const std::string folded = Fold(key);
+    const std::string folded = FoldJsonKey(key);
     for (const std::string_view name : known)
-      if (folded == Fold(name))
+      if (folded == FoldJsonKey(name))
         return Error{Code::kInvalid, where + ": key " + Quote(key) + " stands where '" +
                                          std::string(name) + "' is meant"};
   }

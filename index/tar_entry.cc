@@ -71,14 +71,6 @@ Status CheckComponents(std::string_view path, const char* what, const TarLimits&
   return {};
 }
 
-// uid and gid beyond 32 bits, and the one that means "no change" to chown(2), belong to nobody.
-uint32_t OwnerOf(int64_t id, const char* what, std::vector<std::string>* warnings) {
-  if (id >= 0 && id < std::numeric_limits<uint32_t>::max()) return static_cast<uint32_t>(id);
-  warnings->push_back(std::string(what) + " " + std::to_string(id) +
-                      " is out of range, taken as 65534");
-  return kNobody;
-}
-
 // The value of a numeric PAX record in place of the header's, where there is one.
 Status Override(const PaxHeader& pax, const char* key, bool clamped, int64_t* value) {
   const std::string* text = pax.Find(key);
@@ -106,17 +98,6 @@ Status SetTimes(const TarHeader& header, const PaxHeader& pax, TarEntry* entry) 
   return {};
 }
 
-Status SetDevice(const TarHeader& header, TarEntry* entry) {
-  if (entry->type != EntryType::kCharDevice && entry->type != EntryType::kBlockDevice) return {};
-  if (header.device_major < 0 || header.device_major > kMaxMajor || header.device_minor < 0 ||
-      header.device_minor > kMaxMinor)
-    return Invalid("its device number " + std::to_string(header.device_major) + ":" +
-                   std::to_string(header.device_minor) + " does not exist on Linux");
-  entry->device_major = static_cast<uint32_t>(header.device_major);
-  entry->device_minor = static_cast<uint32_t>(header.device_minor);
-  return {};
-}
-
 void AddLibarchiveXattr(std::string_view name, const std::string& value, TarEntry* entry,
                         std::vector<std::string>* warnings) {
   const std::optional<std::string> plain_name = PercentDecode(name);
@@ -127,27 +108,13 @@ void AddLibarchiveXattr(std::string_view name, const std::string& value, TarEntr
     warnings->push_back("the xattr record " + Quote(name, 40) + " cannot be decoded, ignored");
 }
 
-Status SetXattrs(const PaxHeader& pax, const TarLimits& limits, TarEntry* entry,
-                 std::vector<std::string>* warnings) {
+void SetXattrs(const PaxHeader& pax, TarEntry* entry, std::vector<std::string>* warnings) {
   for (const auto& [key, value] : pax.records)
     if (key.starts_with(kSchilyXattr)) entry->xattrs[key.substr(kSchilyXattr.size())] = value;
   for (const auto& [key, value] : pax.records)
     if (key.starts_with(kLibarchiveXattr))
       AddLibarchiveXattr(std::string_view(key).substr(kLibarchiveXattr.size()), value, entry,
                          warnings);
-  uint64_t total = 0;
-  for (const auto& [name, value] : entry->xattrs) {
-    total += name.size() + value.size();
-    if (value.size() > limits.xattr_value)
-      return Error{Code::kLimit, "its xattr " + Quote(name, 80) + " has " +
-                                     std::to_string(value.size()) + " bytes, the limit is " +
-                                     std::to_string(limits.xattr_value)};
-  }
-  if (total > limits.xattrs_per_file)
-    return Error{Code::kLimit, "its xattrs have " + std::to_string(total) +
-                                   " bytes, the limit is " +
-                                   std::to_string(limits.xattrs_per_file)};
-  return {};
 }
 
 SparseForm PaxSparseForm(const PaxHeader& pax, std::vector<std::string>* warnings) {
@@ -207,8 +174,8 @@ Status SetOwners(const TarHeader& header, const PaxHeader& pax, TarEntry* entry,
   int64_t gid = header.gid;
   RETURN_IF_ERROR(Override(pax, "uid", /*clamped=*/true, &uid));
   RETURN_IF_ERROR(Override(pax, "gid", /*clamped=*/true, &gid));
-  entry->uid = OwnerOf(uid, "uid", warnings);
-  entry->gid = OwnerOf(gid, "gid", warnings);
+  entry->uid = OwnerId(uid, "uid", warnings);
+  entry->gid = OwnerId(gid, "gid", warnings);
   return {};
 }
 
@@ -221,6 +188,25 @@ Result<uint64_t> StoredSize(const TarHeader& header, const PaxHeader& pax, Entry
   return static_cast<uint64_t>(size);
 }
 
+}  // namespace
+
+uint32_t OwnerId(int64_t id, const char* what, std::vector<std::string>* warnings) {
+  if (id >= 0 && id < std::numeric_limits<uint32_t>::max()) return static_cast<uint32_t>(id);
+  warnings->push_back(std::string(what) + " " + std::to_string(id) +
+                      " is out of range, taken as 65534");
+  return kNobody;
+}
+
+Status SetDevice(int64_t major, int64_t minor, TarEntry* entry) {
+  if (entry->type != EntryType::kCharDevice && entry->type != EntryType::kBlockDevice) return {};
+  if (major < 0 || major > kMaxMajor || minor < 0 || minor > kMaxMinor)
+    return Invalid("its device number " + std::to_string(major) + ":" + std::to_string(minor) +
+                   " does not exist on Linux");
+  entry->device_major = static_cast<uint32_t>(major);
+  entry->device_minor = static_cast<uint32_t>(minor);
+  return {};
+}
+
 Status CheckNames(const TarEntry& entry, const TarLimits& limits) {
   RETURN_IF_ERROR(CheckPath(entry.path, "its path", limits));
   RETURN_IF_ERROR(CheckComponents(entry.path, "its path", limits));
@@ -230,7 +216,21 @@ Status CheckNames(const TarEntry& entry, const TarLimits& limits) {
   return CheckComponents(entry.link_target, "its target", limits);
 }
 
-}  // namespace
+Status CheckXattrs(const TarEntry& entry, const TarLimits& limits) {
+  uint64_t total = 0;
+  for (const auto& [name, value] : entry.xattrs) {
+    total += name.size() + value.size();
+    if (value.size() > limits.xattr_value)
+      return Error{Code::kLimit, "its xattr " + Quote(name, 80) + " has " +
+                                     std::to_string(value.size()) + " bytes, the limit is " +
+                                     std::to_string(limits.xattr_value)};
+  }
+  if (total > limits.xattrs_per_file)
+    return Error{Code::kLimit, "its xattrs have " + std::to_string(total) +
+                                   " bytes, the limit is " +
+                                   std::to_string(limits.xattrs_per_file)};
+  return {};
+}
 
 Result<EntryPlan> PlanEntry(const TarHeader& header, const PendingHeaders& pending,
                             const TarLimits& limits, std::vector<std::string>* warnings,
@@ -252,8 +252,9 @@ Result<EntryPlan> PlanEntry(const TarHeader& header, const PendingHeaders& pendi
   entry->mode = static_cast<uint32_t>(header.mode & 07777);
   RETURN_IF_ERROR(SetOwners(header, pending.pax, entry, warnings));
   RETURN_IF_ERROR(SetTimes(header, pending.pax, entry));
-  RETURN_IF_ERROR(SetDevice(header, entry));
-  RETURN_IF_ERROR(SetXattrs(pending.pax, limits, entry, warnings));
+  RETURN_IF_ERROR(SetDevice(header.device_major, header.device_minor, entry));
+  SetXattrs(pending.pax, entry, warnings);
+  RETURN_IF_ERROR(CheckXattrs(*entry, limits));
   return plan;
 }
 

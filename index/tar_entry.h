@@ -36,4 +36,13 @@ Result<EntryPlan> PlanEntry(const TarHeader& header, const PendingHeaders& pendi
                             const TarLimits& limits, std::vector<std::string>* warnings,
                             TarEntry* entry);
 
+// What holds for an entry wherever it was read, for whoever reads entries elsewhere.
+
+// uid and gid beyond 32 bits, and the one that means "no change" to chown(2), belong to nobody.
+uint32_t OwnerId(int64_t id, const char* what, std::vector<std::string>* warnings);
+// Of a device; nothing for other types.
+Status SetDevice(int64_t major, int64_t minor, TarEntry* entry);
+Status CheckNames(const TarEntry& entry, const TarLimits& limits);
+Status CheckXattrs(const TarEntry& entry, const TarLimits& limits);
+
 }  // namespace lamina
