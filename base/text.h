@@ -25,7 +25,8 @@ std::vector<std::string_view> Split(std::string_view text, char separator);
 std::string Rfc3339(int64_t ns);
 // Nanoseconds since 1970 of an RFC 3339 time with any offset; false where it is none.
 bool ParseRfc3339(std::string_view text, int64_t* ns);
-// The same in two parts, which hold every such time; the nanoseconds count upwards also before 1970.
+// The same in two parts, which hold every such time; the nanoseconds count upwards also before
+// 1970.
 bool ParseRfc3339(std::string_view text, int64_t* seconds, uint32_t* nanoseconds);
 // Lower case as Go's encoding/json folds keys: ASCII, and the two characters beyond it whose case
 // mapping leads into it (long s and the Kelvin sign). Keys that fold to the same are one to Go.
