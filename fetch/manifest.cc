@@ -179,8 +179,20 @@ Result<ManifestDocument> ReadIndex(const JsonObject& document, std::string type,
   return ManifestDocument(std::move(out));
 }
 
-Result<ManifestDocument> ReadManifest(const JsonObject& document, std::string type,
-                                      const DocumentLimits& limits) {
+// What makes an artifact of a manifest. A fault in it is no fault of the image.
+void ReadArtifactMembers(const Json& json, const std::string& where, ImageManifest* manifest) {
+  const auto object = JsonObject::Of(json, {"subject", "artifactType"}, where);
+  if (!object) return;
+  if (const auto type = object->FindString("artifactType"); type)
+    manifest->artifact_type = type->value_or("");
+  const Json* subject = object->Find("subject");
+  if (subject == nullptr) return;
+  if (auto descriptor = ReadDescriptor(*subject, where + ": subject"); descriptor)
+    manifest->subject = *std::move(descriptor);
+}
+
+Result<ManifestDocument> ReadManifest(const Json& json, const JsonObject& document,
+                                      std::string type, const DocumentLimits& limits) {
   const Json* config = document.Find("config");
   if (config == nullptr) return document.Bad("config", "is missing");
   if (!document.Has("layers")) return document.Bad("layers", "is missing");
@@ -191,8 +203,11 @@ Result<ManifestDocument> ReadManifest(const JsonObject& document, std::string ty
                                                                      : media_type::kOciManifest;
   ASSIGN_OR_RETURN(auto layers, ReadDescriptors(document, "layers", "layer", limits.layers));
   ASSIGN_OR_RETURN(auto annotations, document.FindStringMap("annotations"));
-  return ManifestDocument(ImageManifest{std::move(type), std::move(config_descriptor),
-                                        std::move(layers), std::move(annotations)});
+  ImageManifest manifest{std::move(type),   std::move(config_descriptor),
+                         std::move(layers), std::move(annotations),
+                         /*subject=*/{},    /*artifact_type=*/{}};
+  ReadArtifactMembers(json, document.where(), &manifest);
+  return ManifestDocument(std::move(manifest));
 }
 
 Result<std::vector<Digest>> ReadDiffIds(const JsonObject& config, size_t layers) {
@@ -246,7 +261,11 @@ Result<ManifestDocument> ParseManifestDocument(std::string_view bytes,
                              (index ? "index" : "image manifest") + " but the media type " +
                              Quote(type));
   return index ? ReadIndex(document, std::move(type), limits)
-               : ReadManifest(document, std::move(type), limits);
+               : ReadManifest(json, document, std::move(type), limits);
+}
+
+const std::string& ArtifactType(const ImageManifest& manifest) {
+  return manifest.artifact_type.empty() ? manifest.config.media_type : manifest.artifact_type;
 }
 
 Status CheckIsImage(const ImageManifest& manifest, std::string_view name) {

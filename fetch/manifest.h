@@ -42,6 +42,10 @@ struct ImageManifest {
   Descriptor config;
   std::vector<Descriptor> layers;  // bottom first
   std::map<std::string, std::string> annotations;
+  // Of artifacts that refer to an image. Absent, too, where what stands there is none: it means
+  // nothing to the image that a manifest is.
+  std::optional<Descriptor> subject = {};
+  std::string artifact_type = {};  // as written; for what an artifact is, ArtifactType()
 };
 
 struct ImageIndex {
@@ -77,6 +81,8 @@ Status CheckDocument(std::string_view bytes, const Digest& digest, std::optional
 Result<ManifestDocument> ParseManifestDocument(std::string_view bytes,
                                                std::string_view content_type, std::string_view name,
                                                const DocumentLimits& limits = {});
+// What an artifact is: by its artifactType, or by its config where that is absent.
+const std::string& ArtifactType(const ImageManifest& manifest);
 // kUnsupported, naming what it is, unless the config of the manifest is an image's.
 Status CheckIsImage(const ImageManifest& manifest, std::string_view name);
 // Calls CheckIsImage() first. The config has one diff id for each layer of the manifest.

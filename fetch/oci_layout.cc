@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "fetch/folder_files.h"
 #include "fetch/json.h"
+#include "fetch/referrers.h"
 
 namespace lamina {
 namespace {
@@ -37,6 +38,10 @@ std::string BlobName(const Digest& digest) {
   const char* algorithm = digest.algorithm() == Digest::Algorithm::kSha256 ? "sha256" : "sha512";
   return std::string("blobs/") + algorithm + "/" + digest.hex();
 }
+
+// Manifests of index.json that say nothing of their type, and are read all the same for what they
+// refer to.
+constexpr size_t kMostUntypedRead = 256;
 
 const std::string kIndexName = "index.json";
 
@@ -121,6 +126,11 @@ class OciLayoutPart final : public RepositorySource {
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override {
     return layout_->FetchSmallBlob(descriptor, limit, deadline);
+  }
+  Result<std::vector<Descriptor>> FetchReferrers(const Digest& subject,
+                                                 const std::string& artifact_type,
+                                                 const Deadline& deadline) override {
+    return layout_->FetchReferrers(subject, artifact_type, deadline);
   }
   bool MayHold(const Digest& digest) override { return layout_->MayHold(digest); }
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override {
@@ -307,6 +317,44 @@ Result<Document> OciLayout::FetchManifest(const Digest& digest, const Deadline& 
     for (const Entry& entry : (*snapshot)->entries)
       if (entry.descriptor.digest == digest) media_type = entry.descriptor.media_type;
   return Document{digest, std::move(media_type), std::move(bytes)};
+}
+
+bool OciLayout::Refers(const Entry& entry, const Digest& subject,
+                       const std::string& artifact_type) const {
+  if (!IsManifestMediaType(entry.descriptor.media_type)) return false;
+  const auto document = FetchEntry(entry);
+  if (!document) return false;
+  const auto parsed = ParseManifestDocument(document->bytes, "", origin());
+  const auto* manifest = parsed ? std::get_if<ImageManifest>(&*parsed) : nullptr;
+  return manifest != nullptr && manifest->subject.has_value() &&
+         manifest->subject->digest == subject && ArtifactType(*manifest) == artifact_type;
+}
+
+Result<std::vector<Descriptor>> OciLayout::FetchReferrers(const Digest& subject,
+                                                          const std::string& artifact_type,
+                                                          const Deadline& /*deadline*/) {
+  ASSIGN_OR_RETURN(const SnapshotPtr snapshot, Current());
+  std::vector<Descriptor> found;
+  size_t untyped = 0;
+  for (const Entry& entry : snapshot->entries) {
+    const std::string& type = entry.descriptor.artifact_type;
+    // Few tools repeat the type in index.json, so that the manifests have to be read.
+    const bool possible = type.empty() ? ++untyped <= kMostUntypedRead : type == artifact_type;
+    if (!possible || !Refers(entry, subject, artifact_type)) continue;
+    found.push_back(entry.descriptor);
+    found.back().artifact_type = artifact_type;
+  }
+  const std::string tag = ReferrersTag(subject);
+  for (const Entry& entry : snapshot->entries) {
+    if (entry.ref_name != tag && TagOfRefName(entry.ref_name) != tag) continue;
+    ASSIGN_OR_RETURN(const Document document, FetchEntry(entry));
+    ASSIGN_OR_RETURN(const auto listed, ReferrersOfDocument(document, artifact_type, origin()));
+    for (const Descriptor& referrer : listed) {
+      const auto same = [&](const Descriptor& other) { return other.digest == referrer.digest; };
+      if (std::ranges::none_of(found, same)) found.push_back(referrer);
+    }
+  }
+  return found;
 }
 
 Result<std::string> OciLayout::FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,

@@ -53,6 +53,11 @@ class OciLayout : public LocalSource, public std::enable_shared_from_this<OciLay
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
   // Any manifest among the blobs, whether or not index.json names it.
   Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
+  // What index.json lists and names this subject, and what the tag lists that stands in for a
+  // registry's list of referrers.
+  Result<std::vector<Descriptor>> FetchReferrers(const Digest& subject,
+                                                 const std::string& artifact_type,
+                                                 const Deadline& deadline) override;
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override;
   bool MayHold(const Digest& digest) override;
@@ -71,6 +76,8 @@ class OciLayout : public LocalSource, public std::enable_shared_from_this<OciLay
   Result<SnapshotPtr> Current() EXCLUDES(mutex_);
   Result<SnapshotPtr> ReadIndex() const;
   Result<Document> FetchEntry(const Entry& entry) const;
+  // Is this entry an artifact of the type, about the subject?
+  bool Refers(const Entry& entry, const Digest& subject, const std::string& artifact_type) const;
   // A blob of at most `limit` bytes, checked.
   Result<std::string> ReadBlob(const Digest& digest, std::optional<uint64_t> size,
                                uint64_t limit) const;

@@ -34,25 +34,38 @@ Result<std::string> NextTarget(const Url& base, const Url& from, const HttpHeade
 
 }  // namespace
 
-Result<std::vector<std::string>> FetchList(RegistrySession& session, RegistryRequest request,
-                                           ListParser parse, const Deadline& deadline) {
+Status FetchPages(RegistrySession& session, RegistryRequest request, const PageSink& sink,
+                  const Deadline& deadline) {
   std::set<std::string> asked;  // a link back would be a loop
-  std::vector<std::string> names;
-  request.accept = {"application/json"};
   while (!request.target.empty() && asked.insert(request.target).second) {
-    if (asked.size() > kMostPages || names.size() > kMostNames)
-      return session.Failure(Code::kLimit, request.what, "more than 1000 pages or 1000000 names");
+    if (asked.size() > kMostPages)
+      return session.Failure(Code::kLimit, request.what,
+                             "more than " + std::to_string(kMostPages) + " pages");
     BodyReceiver receiver(session.host() + ": " + request.what, kPageBytes);
     request.receiver = &receiver;
     RegistryAnswer answer = session.Run(request, deadline);
     if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);
-    Result<std::vector<std::string>> page = parse(receiver.body());
-    if (!page) return session.Failure(page.error().code, request.what, page.error().message);
-    names.insert(names.end(), page->begin(), page->end());
+    const Status taken = sink(receiver.body(), answer);
+    if (!taken) return session.Failure(taken.error().code, request.what, taken.error().message);
     Result<std::string> next = NextTarget(session.base(), *answer.url, answer.headers);
     if (!next) return session.Failure(next.error().code, request.what, next.error().message);
     request.target = std::move(*next);
   }
+  return {};
+}
+
+Result<std::vector<std::string>> FetchList(RegistrySession& session, RegistryRequest request,
+                                           ListParser parse, const Deadline& deadline) {
+  std::vector<std::string> names;
+  request.accept = {"application/json"};
+  const auto take = [&](std::string_view body, const RegistryAnswer&) -> Status {
+    ASSIGN_OR_RETURN(const std::vector<std::string> page, parse(body));
+    names.insert(names.end(), page.begin(), page.end());
+    if (names.size() > kMostNames)
+      return Error{Code::kLimit, "more than " + std::to_string(kMostNames) + " names"};
+    return {};
+  };
+  RETURN_IF_ERROR(FetchPages(session, std::move(request), take, deadline));
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;

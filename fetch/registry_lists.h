@@ -3,6 +3,7 @@
 // Lists that a registry gives page by page (tags, the catalog), by Link headers with rel="next".
 // Any thread.
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,11 +14,17 @@
 
 namespace lamina {
 
+// Takes one page; an error, whose message has the reason only, ends the reading.
+using PageSink = std::function<Status(std::string_view body, const RegistryAnswer& answer)>;
+
+// All pages of a list. `request` asks for the first one; its receiver is set here. The next page
+// has to be on the registry itself. Pages and their bytes are bounded (kLimit).
+Status FetchPages(RegistrySession& session, RegistryRequest request, const PageSink& sink,
+                  const Deadline& deadline);
+
 using ListParser = Result<std::vector<std::string>> (*)(std::string_view body);
 
-// All names of all pages, sorted, each once. `request` asks for the first page; its receiver is set
-// here. The next page has to be on the registry itself. Pages, names and bytes are bounded
-// (kLimit).
+// All names of all pages, sorted, each once. Names are bounded, too.
 Result<std::vector<std::string>> FetchList(RegistrySession& session, RegistryRequest request,
                                            ListParser parse, const Deadline& deadline);
 

@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "base/text.h"
+#include "fetch/media_types.h"
 #include "fetch/reference.h"
+#include "fetch/referrers.h"
 #include "fetch/registry_blob.h"
 #include "fetch/registry_json.h"
 #include "fetch/registry_lists.h"
@@ -129,6 +131,39 @@ Result<Document> RegistryRepository::FetchDocumentOnce(const std::string& name,
   const auto claim = answer.headers.Find("docker-content-digest");
   ASSIGN_OR_RETURN(const Digest found, DigestOfTagged(receiver.body(), claim, full_name));
   return Document{found, media_type, std::move(receiver.body())};
+}
+
+Result<std::vector<Descriptor>> RegistryRepository::AskReferrersApi(
+    const Digest& subject, const std::string& artifact_type, const Deadline& deadline) {
+  RegistryRequest request;
+  request.target = "/v2/" + path_ + "/referrers/" + subject.ToString() +
+                   "?artifactType=" + EncodeQuery(artifact_type);
+  request.scope = Scope();
+  request.what = "the referrers of " + subject.ToString() + " of " + path_;
+  request.accept = {std::string(media_type::kOciIndex)};
+  ReferrerList list(artifact_type);
+  const auto take = [&](std::string_view body, const RegistryAnswer& answer) {
+    return list.Add(body, answer.headers.Find("content-type").value_or(""),
+                    IsFilteredByType(answer.headers));
+  };
+  RETURN_IF_ERROR(FetchPages(*session_, std::move(request), take, deadline));
+  return std::move(list).Take();
+}
+
+Result<std::vector<Descriptor>> RegistryRepository::FetchReferrers(const Digest& subject,
+                                                                   const std::string& artifact_type,
+                                                                   const Deadline& deadline) {
+  RETURN_IF_ERROR(CheckName());
+  auto referrers = AskReferrersApi(subject, artifact_type, deadline);
+  if (referrers) return referrers;
+  // 404 is what the specification says; others answer as they do to whatever they do not know.
+  const Code code = referrers.error().code;
+  if (code != Code::kNotFound && code != Code::kUnsupported && code != Code::kInvalid)
+    return referrers;
+  const auto document = FetchTag(ReferrersTag(subject), deadline);
+  if (!document && document.error().code == Code::kNotFound) return std::vector<Descriptor>();
+  if (!document) return document.error();
+  return ReferrersOfDocument(*document, artifact_type, session_->host() + ": " + path_);
 }
 
 Result<std::string> RegistryRepository::FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,

@@ -22,6 +22,10 @@ class RegistryRepository : public RepositorySource {
   Result<std::optional<Digest>> TagDigest(const std::string& tag,
                                           const Deadline& deadline) override;
   Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) override;
+  // By the referrers API; where the registry lacks that, by the tag that stands in for it.
+  Result<std::vector<Descriptor>> FetchReferrers(const Digest& subject,
+                                                 const std::string& artifact_type,
+                                                 const Deadline& deadline) override;
   Result<std::string> FetchSmallBlob(const Descriptor& descriptor, uint64_t limit,
                                      const Deadline& deadline) override;
   bool MayHold(const Digest&) override { return true; }
@@ -36,6 +40,9 @@ class RegistryRepository : public RepositorySource {
   std::string WhatOfTag(const std::string& tag) const;
   RegistryRequest ManifestRequest(const std::string& name, const std::string& what) const;
   std::string Scope() const { return "repository:" + path_ + ":pull"; }
+  Result<std::vector<Descriptor>> AskReferrersApi(const Digest& subject,
+                                                  const std::string& artifact_type,
+                                                  const Deadline& deadline);
   Result<Document> FetchDocument(const std::string& name, const std::string& what,
                                  const Digest* digest, const Deadline& deadline);
   Result<Document> FetchDocumentOnce(const std::string& name, const std::string& what,

@@ -6,12 +6,26 @@
 
 #include "index/decoder_position.h"
 #include "index/gzip_state.h"
+#include "index/gzip_window.h"
 
 namespace lamina {
 namespace {
 
 // ISA-L counts the input and the output of one call in 32 bits.
 constexpr size_t kCallLimit = size_t{1} << 30;
+
+constexpr uint64_t kTrailer = 8;  // CRC-32 and length at the end of a member
+
+// The window from which a decoder started, before anything was fed to it.
+class WindowSnapshot : public DecoderSnapshot {
+ public:
+  WindowSnapshot(uint64_t raw_offset, uint64_t blob_offset, std::vector<uint8_t> state)
+      : checkpoint_{raw_offset, blob_offset, std::move(state)} {}
+  Checkpoint Encode() const override { return checkpoint_; }
+
+ private:
+  Checkpoint checkpoint_;
+};
 
 class GzipSnapshot : public DecoderSnapshot {
  public:
@@ -59,11 +73,39 @@ GzipDecoder::GzipDecoder(uint64_t raw_offset, uint64_t blob_offset) : member_off
 Result<std::unique_ptr<StreamDecoder>> GzipDecoder::Resume(uint64_t raw_offset,
                                                            uint64_t blob_offset, ByteSpan state) {
   auto decoder = std::make_unique<GzipDecoder>(raw_offset, blob_offset);
-  if (!state.empty()) {
+  if (IsGzipWindow(state)) {
+    RETURN_IF_ERROR(decoder->StartFromWindow(state));
+  } else if (!state.empty()) {
     ASSIGN_OR_RETURN(decoder->state_, DecodeGzipState(state));
     decoder->phase_ = Phase::kBody;
   }
   return std::unique_ptr<StreamDecoder>(std::move(decoder));
+}
+
+Status GzipDecoder::StartFromWindow(ByteSpan state) {
+  ASSIGN_OR_RETURN(GzipWindow window, DecodeGzipWindow(state));
+  state_ = std::make_unique<inflate_state>();
+  isal_inflate_init(state_.get());
+  state_->crc_flag = ISAL_DEFLATE;
+  const auto size = static_cast<uint32_t>(window.history.size());
+  if (size > 0 &&
+      isal_inflate_set_dict(state_.get(), window.history.data(), size) != ISAL_DECOMP_OK)
+    return Error{Code::kInternal, "ISA-L does not take the window of a gzip checkpoint"};
+  skipped_bits_ = window.skipped_bits;
+  first_state_.assign(state.begin(), state.end());
+  phase_ = Phase::kBody;
+  return {};
+}
+
+// The first byte after a window: its low bits may belong to what lies before.
+void GzipDecoder::TakeFirstBits(ByteSpan* input) {
+  if (first_state_.empty() || input->empty()) return;
+  if (skipped_bits_ > 0) {
+    state_->read_in = input->front() >> skipped_bits_;
+    state_->read_in_length = static_cast<int32_t>(8 - skipped_bits_);
+    *input = input->subspan(1);
+  }
+  first_state_ = {};
 }
 
 Result<size_t> GzipDecoder::Decode(ByteSpan* input, MutableByteSpan out) {
@@ -74,7 +116,10 @@ Result<size_t> GzipDecoder::Decode(ByteSpan* input, MutableByteSpan out) {
     const size_t before = input->size();
     Result<size_t> step = size_t{0};
     if (phase_ == Phase::kBody) {
+      TakeFirstBits(input);
       step = Inflate(input, out.subspan(written));
+    } else if (phase_ == Phase::kTrailer) {
+      SkipTrailer(input);
     } else if (Status status = ReadHeader(input); !status) {
       step = std::move(status).error();
     }
@@ -84,6 +129,7 @@ Result<size_t> GzipDecoder::Decode(ByteSpan* input, MutableByteSpan out) {
       break;
     }
     written += *step;
+    if (phase_ == Phase::kTrailer) member_offset_ = blob_offset_ + trailer_left_;
     if (phase_ == Phase::kHeader && header_.consumed() == 0) member_offset_ = blob_offset_;
     if (input->empty() && written < out.size()) return written;
   }
@@ -112,12 +158,29 @@ void GzipDecoder::StartMember() {
   if (!state_) {
     state_ = std::make_unique<inflate_state>();
     isal_inflate_init(state_.get());
-    state_->crc_flag = ISAL_GZIP_NO_HDR_VER;
   } else {
     isal_inflate_reset(state_.get());
   }
+  state_->crc_flag = ISAL_GZIP_NO_HDR_VER;
   header_ = {};
   phase_ = Phase::kBody;
+}
+
+// Without a checksum to check ISA-L stops behind the last block, with the bytes that it read ahead
+// in its bit buffer; they are the first of the trailer, which is no shorter than that buffer.
+void GzipDecoder::EndMember() {
+  phase_ = Phase::kHeader;
+  if (state_->crc_flag != ISAL_DEFLATE) return;
+  const auto ahead = static_cast<uint64_t>(state_->read_in_length / 8);
+  trailer_left_ = kTrailer - std::min(ahead, kTrailer);
+  if (trailer_left_ > 0) phase_ = Phase::kTrailer;
+}
+
+void GzipDecoder::SkipTrailer(ByteSpan* input) {
+  const uint64_t count = std::min<uint64_t>(trailer_left_, input->size());
+  *input = input->subspan(count);
+  trailer_left_ -= count;
+  if (trailer_left_ == 0) phase_ = Phase::kHeader;
 }
 
 // One call of ISA-L. total_out is 32 bits wide and wraps as the length in the trailer does, so
@@ -138,7 +201,7 @@ Result<size_t> GzipDecoder::Inflate(ByteSpan* input, MutableByteSpan out) {
         Error{Code::kCorrupt, fmt::format("the gzip stream has {} (at byte {} of the output)",
                                           InflateFault(code), raw_offset_)};
   } else if (state_->block_state == ISAL_BLOCK_FINISH) {
-    phase_ = Phase::kHeader;
+    EndMember();
   } else if (written == 0 && state_->next_in == from && !input->empty()) {
     failure_ =
         Error{Code::kCorrupt, "the gzip stream does not advance"};  // a forged state; never a loop
@@ -157,14 +220,18 @@ Status GzipDecoder::Finish() {
   }
   if (failure_) return *failure_;
   if (phase_ == Phase::kGarbage) return {};
-  if (phase_ == Phase::kBody || member_offset_ == 0 || header_.recognised())
+  if (phase_ == Phase::kBody || phase_ == Phase::kTrailer || member_offset_ == 0 ||
+      header_.recognised())
     return Truncated(blob_offset_);
   if (header_.consumed() > 0) trailing_garbage_ = true;  // "1f" or "1f 8b" alone is no member
   return {};
 }
 
-// Headers and garbage give no output, so their start is as good a place as any inside them.
+// Headers, trailers that are skipped and garbage give no output, so the start of the first and of
+// the last and the end of the second are as good a place as any inside them.
 std::unique_ptr<DecoderSnapshot> GzipDecoder::Snapshot() const {
+  if (!first_state_.empty())
+    return std::make_unique<WindowSnapshot>(raw_offset_, blob_offset_, first_state_);
   if (phase_ == Phase::kBody)
     return std::make_unique<GzipSnapshot>(raw_offset_, blob_offset_, *state_);
   return std::make_unique<PositionSnapshot>(raw_offset_, member_offset_);

@@ -38,7 +38,7 @@ struct StoredFields {
   uint32_t window_taken;  // of these, how many were given out
   uint32_t large_size;    // entries of the long literal/length table that follow
   uint32_t small_size;    // the same of the distance table
-  uint32_t reserved;
+  uint32_t unchecked;     // 1: the member's checksum is not known, since its decoder began in it
 };
 static_assert(sizeof(StoredFields) == 56);
 
@@ -83,6 +83,7 @@ StoredFields FieldsOf(const inflate_state& state) {
   fields.read_in_length = static_cast<uint32_t>(state.read_in_length);
   fields.block_state = state.block_state;
   fields.bfinal = state.bfinal;
+  fields.unchecked = state.crc_flag == ISAL_DEFLATE ? 1 : 0;
   fields.crc = state.crc;
   fields.total_out = state.total_out;
   fields.header_size = static_cast<uint32_t>(state.tmp_in_size);
@@ -129,7 +130,7 @@ bool StateFits(const StoredFields& f) {
 
 Status CheckFields(const StoredFields& f) {
   if (!StateFits(f)) return Damaged("its block state");
-  if (f.bfinal > 1 || f.reserved != 0) return Damaged("its flags");
+  if (f.bfinal > 1 || f.unchecked > 1) return Damaged("its flags");
   if (f.read_in_length > 64 || (f.read_in_length < 64 && f.read_in >> f.read_in_length != 0))
     return Damaged("its bit buffer");
   if (!HeaderFits(f)) return Damaged("its header buffer");
@@ -144,7 +145,7 @@ Status CheckFields(const StoredFields& f) {
 
 void ToState(const StoredFields& f, inflate_state& state) {
   isal_inflate_init(&state);
-  state.crc_flag = ISAL_GZIP_NO_HDR_VER;
+  state.crc_flag = f.unchecked != 0 ? ISAL_DEFLATE : ISAL_GZIP_NO_HDR_VER;
   state.read_in = f.read_in;
   state.read_in_length = static_cast<int32_t>(f.read_in_length);
   state.block_state = static_cast<isal_block_state>(f.block_state);

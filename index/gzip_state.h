@@ -21,7 +21,8 @@
 
 namespace lamina {
 
-// `state` is between two calls of isal_inflate() in mode ISAL_GZIP_NO_HDR_VER.
+// `state` is between two calls of isal_inflate() in mode ISAL_GZIP_NO_HDR_VER or, where a
+// window was its start, ISAL_DEFLATE.
 std::vector<uint8_t> EncodeGzipState(const inflate_state& state);
 
 // kUnsupported for another version's bytes, kCorrupt for damaged ones.

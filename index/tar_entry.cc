@@ -108,6 +108,8 @@ void AddLibarchiveXattr(std::string_view name, const std::string& value, TarEntr
     warnings->push_back("the xattr record " + Quote(name, 40) + " cannot be decoded, ignored");
 }
 
+}  // namespace
+
 void SetXattrs(const PaxHeader& pax, TarEntry* entry, std::vector<std::string>* warnings) {
   for (const auto& [key, value] : pax.records)
     if (key.starts_with(kSchilyXattr)) entry->xattrs[key.substr(kSchilyXattr.size())] = value;
@@ -116,6 +118,8 @@ void SetXattrs(const PaxHeader& pax, TarEntry* entry, std::vector<std::string>* 
       AddLibarchiveXattr(std::string_view(key).substr(kLibarchiveXattr.size()), value, entry,
                          warnings);
 }
+
+namespace {
 
 SparseForm PaxSparseForm(const PaxHeader& pax, std::vector<std::string>* warnings) {
   const auto value = [&](const char* key) {

@@ -43,6 +43,8 @@ uint32_t OwnerId(int64_t id, const char* what, std::vector<std::string>* warning
 // Of a device; nothing for other types.
 Status SetDevice(int64_t major, int64_t minor, TarEntry* entry);
 Status CheckNames(const TarEntry& entry, const TarLimits& limits);
+// Those among the records, decoded; CheckXattrs() bounds them.
+void SetXattrs(const PaxHeader& pax, TarEntry* entry, std::vector<std::string>* warnings);
 Status CheckXattrs(const TarEntry& entry, const TarLimits& limits);
 
 }  // namespace lamina

@@ -1,7 +1,7 @@
 // Gzip: arbitrary bytes through the decoder, in pieces of arbitrary size; a checkpoint in the
 // middle must lead to the same bytes and the same verdict. And arbitrary bytes as the state of a
 // checkpoint: as they are, and inside a right envelope, so that the checks behind the checksum are
-// reached.
+// reached; and as the window from which a decoder starts.
 
 #include <cstdint>
 #include <cstdlib>
@@ -10,6 +10,7 @@
 
 #include "index/compression.h"
 #include "index/gzip_state.h"
+#include "index/gzip_window.h"
 
 namespace {
 
@@ -83,13 +84,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t step = 1 + data[1] * 5u;
   const size_t out_step = 1 + data[2] * 300u;
   const size_t cut = bytes.size() * data[3] / 256;
-  switch (data[0] % 4) {
+  switch (data[0] % 5) {
     case 0:
     case 1:
       CheckResume(bytes, step, out_step);
       break;
     case 2:
       TryState(bytes.first(cut), bytes.subspan(cut));
+      break;
+    case 3:
+      TryState(lamina::EncodeGzipWindow(data[0] / 5 % 8, bytes.first(cut)), bytes.subspan(cut));
       break;
     default:
       TryState(lamina::SealGzipState(bytes.first(cut)), bytes.subspan(cut));

@@ -23,7 +23,7 @@ namespace {
 using namespace lamina::testing;  // NOLINT
 using Json = nlohmann::json;
 
-constexpr const char* kUseImages = "import sys; sys.path.insert(0, \"" LAMINA_TESTS_FOLDER "\")\n";
+constexpr const char* kUseImages = "import sys; sys.path.insert(0, \"" LAMINA_TESTS_DIR "\")\n";
 
 std::string ImagesFolder() {
   static const std::string folder = Python(
