@@ -2,7 +2,9 @@
 
 // Digest: the name of a blob by its content, `sha256:<64 hex>` or `sha512:<128 hex>` (OCI
 // image-spec, descriptor.md). A value type, valid by construction. Hasher computes one; a Hasher
-// belongs to one thread.
+// belongs to one thread. Between two blocks of its input the state of a Hasher is as short as a
+// digest and can be kept: whoever trusts two such states of one blob can verify what lies between
+// them alone.
 
 #include <array>
 #include <compare>
@@ -46,14 +48,24 @@ class Digest {
   std::array<uint8_t, 64> bytes_{};  // the unused tail is zero, so that == is plain
 };
 
+// A multiple of the input block of every algorithm, in bytes.
+inline constexpr uint64_t kHashAlign = 128;
+
+// The chaining value of a Hasher; the unused tail of sha256 is zero.
+using HashState = std::array<uint8_t, 64>;
+
 class Hasher {
  public:
   explicit Hasher(Digest::Algorithm algorithm = Digest::Algorithm::kSha256);
+  // Goes on from a state that was taken after `length` bytes, a multiple of kHashAlign.
+  Hasher(Digest::Algorithm algorithm, const HashState& state, uint64_t length);
   Hasher(Hasher&&) noexcept;
   Hasher& operator=(Hasher&&) noexcept;
   ~Hasher();
 
   void Update(ByteSpan bytes);
+  // After a multiple of kHashAlign bytes only.
+  HashState state() const;
   // The digest of all that was given; the hasher then starts anew.
   Digest Finish();
 

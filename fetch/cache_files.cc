@@ -40,8 +40,7 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
   ASSIGN_OR_RETURN(UniqueFd data, OpenFile(paths.data, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
   if (::ftruncate(data.get(), static_cast<off_t>(shape.flat_size)) != 0)
     return ErrnoError(errno, "cannot size " + paths.data);
-  ASSIGN_OR_RETURN(auto map,
-                   ChunkMap::Make(paths.map, shape, std::string(shape.chunk_count, '\0')));
+  ASSIGN_OR_RETURN(auto map, ChunkMap::Make(paths.map, shape, KeptChunks(shape.chunk_count)));
   return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
 }
 
@@ -61,12 +60,20 @@ Status CacheFiles::Load(uint64_t flat_offset, MutableByteSpan out) const {
   return PreadExactly(data_.get(), out, flat_offset, paths_.data);
 }
 
+Status CacheFiles::LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByteSpan out) const {
+  RETURN_IF_ERROR(Load(flat_offset, out));
+  ASSIGN_OR_RETURN(const uint32_t checksum, map_->Checksum(chunk));
+  if (Crc32c(out) != checksum)
+    return Error{Code::kCorrupt, "its checksum in " + paths_.map + " does not fit"};
+  return {};
+}
+
 Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
   RETURN_IF_ERROR(CheckDiskRoom(data_.get(), bytes.size(), paths_.data));
   const bool stale = MayHoldData(data_.get(), extent.flat_offset, extent.flat_length);
   Status kept = stale ? WriteOver(data_.get(), bytes, extent.flat_offset, paths_.data)
                       : WriteIntoHole(data_.get(), bytes, extent.flat_offset, paths_.data);
-  if (kept) kept = map_->SetPresent(chunk);
+  if (kept) kept = map_->SetPresent(chunk, Crc32c(bytes));
   if (!kept && !stale)  // half a chunk on a full disk helps nobody; what stays is overwritten later
     (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
   return kept;

@@ -37,7 +37,10 @@ class CacheFiles {
 
   bool Present(uint64_t chunk) const { return map_->Present(chunk); }
   Status Load(uint64_t flat_offset, MutableByteSpan out) const;
-  // Writes the data, then the mark. On failure nothing counts as present and the blocks are given
+  // A whole chunk that is present; kCorrupt where it does not have the checksum that it was kept
+  // with.
+  Status LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByteSpan out) const;
+  // Writes the data, then the record. On failure nothing counts as present and the blocks are given
   // back. kNoSpace already where only the disk's reserve is left.
   Status Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
   void Drop(uint64_t chunk) { map_->SetAbsent(chunk); }

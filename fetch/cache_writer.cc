@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "fetch/cache_files.h"
 #include "fetch/chunk_cache.h"
+#include "fetch/chunk_map.h"
 #include "fetch/disk_room.h"
 #include "fetch/sparse_file.h"
 
@@ -71,9 +72,8 @@ struct CacheWriter::Impl {
   void FreeReserve();
   uint64_t WantedRoom() const;
   uint64_t DiskBytes() const;
-  // One byte a chunk, as ChunkMap has it; `kept_end` becomes the end of the last chunk that is
-  // there.
-  std::string PresentChunks(const ChunkOwner& owner, uint64_t* kept_end) const;
+  // `kept_end` becomes the end of the last chunk that is there.
+  KeptChunks ChunksThere(const ChunkOwner& owner, uint64_t* kept_end) const;
   Status SizeFile(uint64_t kept_end, uint64_t flat_size) const;
 };
 
@@ -122,17 +122,17 @@ uint64_t CacheWriter::Impl::DiskBytes() const {
   return ::fstat(file.fd.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
 }
 
-std::string CacheWriter::Impl::PresentChunks(const ChunkOwner& owner, uint64_t* kept_end) const {
+KeptChunks CacheWriter::Impl::ChunksThere(const ChunkOwner& owner, uint64_t* kept_end) const {
   const uint64_t whole_until = ended ? end : owner.flat_size();
-  std::string present(owner.chunk_count(), '\0');
-  for (uint64_t chunk = 0; chunk < present.size(); ++chunk) {
+  KeptChunks kept(owner.chunk_count());
+  for (uint64_t chunk = 0; chunk < kept.size(); ++chunk) {
     const ChunkExtent extent = owner.Extent(chunk);
     const uint64_t chunk_end = extent.flat_offset + extent.flat_length;
     if (extent.zero || chunk_end > whole_until || chunk_end < extent.flat_offset) continue;
-    present[chunk] = 1;
-    *kept_end = std::max(*kept_end, chunk_end);
+    kept[chunk] = owner.Checksum(chunk);
+    if (kept[chunk]) *kept_end = std::max(*kept_end, chunk_end);
   }
-  return present;
+  return kept;
 }
 
 // Frees what stands behind the last whole chunk, then gives the file its full length.
@@ -180,11 +180,11 @@ Status CacheWriter::Commit(const ChunkOwner& owner) {
     return Error{Code::kInternal, fmt::format("{} bytes were written to {}, its layer has {}",
                                               impl_->end, impl_->paths.data, owner.flat_size())};
   uint64_t kept_end = 0;
-  const std::string present = impl_->PresentChunks(owner, &kept_end);
+  const KeptChunks kept = impl_->ChunksThere(owner, &kept_end);
   RETURN_IF_ERROR(impl_->SizeFile(kept_end, owner.flat_size()));
   CacheFiles::Remove(impl_->paths);
   RETURN_IF_ERROR(NameFile(impl_->file, impl_->paths.data));
-  auto map = ChunkMap::Make(impl_->paths.map, {owner.chunk_count(), owner.flat_size()}, present);
+  auto map = ChunkMap::Make(impl_->paths.map, {owner.chunk_count(), owner.flat_size()}, kept);
   if (map) return {};
   CacheFiles::Remove(impl_->paths);
   return std::move(map).error();

@@ -177,11 +177,8 @@ Result<ChunkBuffer> LayerCache::Impl::Obtain(const ChunkPart& part, const Deadli
 bool LayerCache::Impl::LoadChecked(uint64_t chunk, const ChunkExtent& extent,
                                    MutableByteSpan buffer) {
   const uint64_t seen_epoch = epoch.load();
-  Status status = files->Load(extent.flat_offset, buffer);
-  if (status) {
-    counters->checked.fetch_add(1, std::memory_order_relaxed);
-    status = owner->Verify(chunk, buffer);
-  }
+  const Status status = files->LoadChecked(chunk, extent.flat_offset, buffer);
+  counters->checked.fetch_add(1, std::memory_order_relaxed);
   if (status) {
     MarkReady(chunk, seen_epoch);
     return true;

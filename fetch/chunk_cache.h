@@ -1,9 +1,9 @@
 #pragma once
 
 // ChunkCache: the decoded bytes of layers on local disk, one sparse file per layer in the layout of
-// the layer's flat address space, with a bitmap of the chunks that are there. The bytes of a chunk
-// are verified (by the check its owner gives) when they enter memory for the first time in a
-// process, whoever wrote them.
+// the layer's flat address space, with a map of the chunks that are there and their checksums. The
+// bytes of a chunk are compared with its checksum when they enter memory for the first time in a
+// process: what was verified when it came is then still what it was.
 //
 // A LayerCache is shared by all readers of one layer. Peeks are wait-free; Fill leads or joins the
 // one fetch of a chunk. Any thread; Fill blocks and never runs on a FUSE thread.
@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,8 @@ class ChunkOwner {
   virtual ChunkExtent Extent(uint64_t chunk) const = 0;
   // Fetches, decodes and verifies: fills `out` (flat_length bytes, zeroed before) or fails.
   virtual Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) = 0;
-  // kCorrupt unless `bytes` (flat_length of them) are what the index says.
-  virtual Status Verify(uint64_t chunk, ByteSpan bytes) const = 0;
+  // CRC-32C of the chunk's bytes, where the pass over the whole layer has learnt it.
+  virtual std::optional<uint32_t> Checksum(uint64_t chunk) const = 0;
 };
 
 struct CacheCounters {

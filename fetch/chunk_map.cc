@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 
 #include "base/bytes.h"
@@ -12,7 +13,7 @@ namespace lamina {
 namespace {
 
 constexpr char kMagic[8] = {'l', 'a', 'm', 'c', 'm', 'a', 'p', '\n'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 // The offsets of the header's fields, in bytes; all little-endian.
 constexpr size_t kVersionAt = 8;
@@ -32,18 +33,34 @@ std::string EncodeHeader(const ChunkShape& shape) {
   return header;
 }
 
+// A record: the checksum, then 1 where the chunk is there. One pwrite, so never half of one.
+constexpr size_t kRecordBytes = 8;
+constexpr size_t kPresentAt = 4;
+using Record = std::array<uint8_t, kRecordBytes>;
+
+Record EncodeRecord(const std::optional<uint32_t>& checksum) {
+  Record record{};
+  StoreLe<uint32_t>(record.data(), checksum.value_or(0));
+  StoreLe<uint32_t>(record.data() + kPresentAt, checksum ? 1 : 0);
+  return record;
+}
+
+uint64_t PlaceOf(uint64_t chunk) { return kHeaderBytes + chunk * kRecordBytes; }
+
 }  // namespace
 
-ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& present)
-    : fd_(std::move(fd)), path_(std::move(path)), present_(present.size()) {
-  for (size_t chunk = 0; chunk < present.size(); ++chunk)
-    if (present[chunk] == 1) present_.Set(chunk);
+ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& records)
+    : fd_(std::move(fd)), path_(std::move(path)), present_(records.size() / kRecordBytes) {
+  const ByteSpan bytes = AsBytes(records);
+  for (size_t chunk = 0; chunk < records.size() / kRecordBytes; ++chunk)
+    if (LoadLe<uint32_t>(bytes.data() + chunk * kRecordBytes + kPresentAt) == 1)
+      present_.Set(chunk);
 }
 
 Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_NOFOLLOW));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
-  if (size != kHeaderBytes + shape.chunk_count)
+  if (size != PlaceOf(shape.chunk_count))
     return Error{Code::kCorrupt, path + " has the wrong size for its layer"};
   std::string content(size, '\0');
   RETURN_IF_ERROR(PreadExactly(
@@ -55,27 +72,34 @@ Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const 
 }
 
 Result<std::unique_ptr<ChunkMap>> ChunkMap::Make(const std::string& path, const ChunkShape& shape,
-                                                 const std::string& present) {
+                                                 const KeptChunks& kept) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
-  if (Status written = PwriteExactly(fd.get(), AsBytes(EncodeHeader(shape) + present), 0, path);
+  std::string records;
+  records.reserve(kept.size() * kRecordBytes);
+  for (const auto& checksum : kept) records += AsText(EncodeRecord(checksum));
+  if (Status written = PwriteExactly(fd.get(), AsBytes(EncodeHeader(shape) + records), 0, path);
       !written) {
     ::unlink(path.c_str());
     return std::move(written).error();
   }
-  return std::unique_ptr<ChunkMap>(new ChunkMap(std::move(fd), path, present));
+  return std::unique_ptr<ChunkMap>(new ChunkMap(std::move(fd), path, records));
 }
 
-Status ChunkMap::SetPresent(uint64_t chunk) {
-  const uint8_t one = 1;
-  RETURN_IF_ERROR(PwriteExactly(fd_.get(), {&one, 1}, kHeaderBytes + chunk, path_));
+Result<uint32_t> ChunkMap::Checksum(uint64_t chunk) const {
+  Record record{};
+  RETURN_IF_ERROR(PreadExactly(fd_.get(), record, PlaceOf(chunk), path_));
+  return LoadLe<uint32_t>(record.data());
+}
+
+Status ChunkMap::SetPresent(uint64_t chunk, uint32_t checksum) {
+  RETURN_IF_ERROR(PwriteExactly(fd_.get(), EncodeRecord(checksum), PlaceOf(chunk), path_));
   present_.Set(chunk);
   return {};
 }
 
 void ChunkMap::SetAbsent(uint64_t chunk) {
-  const uint8_t none = 0;
   present_.Clear(chunk);
-  (void)PwriteExactly(fd_.get(), {&none, 1}, kHeaderBytes + chunk, path_).has_value();
+  (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
 }
 
 }  // namespace lamina

@@ -1,14 +1,17 @@
 #pragma once
 
 // ChunkMap: the file beside a layer's data file that says which chunks are there
-// (docs/formats-cache.md has its bytes). One byte a chunk, written with pwrite: a mapped file would
-// kill the process (SIGBUS) when somebody truncates it, and a bit a chunk would need a lock around
-// its neighbours. The bytes reach the page cache with the call, so they survive kill -9. Presence
-// is a claim; who reads the data verifies it. Any thread.
+// (docs/formats-cache.md has its bytes), with the checksum of each. One record a chunk, written
+// with pwrite: a mapped file would kill the process (SIGBUS) when somebody truncates it, and a bit
+// a chunk would need a lock around its neighbours. The bytes reach the page cache with the call, so
+// they survive kill -9. Presence is a claim; who reads the data compares it with the checksum. Any
+// thread.
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -22,22 +25,27 @@ struct ChunkShape {
   uint64_t flat_size = 0;  // bytes
 };
 
+// CRC-32C of each chunk that is there.
+using KeptChunks = std::vector<std::optional<uint32_t>>;
+
 class ChunkMap {
  public:
   // kNotFound where the file is missing, kCorrupt where it is not a map of this shape.
   static Result<std::unique_ptr<ChunkMap>> Load(const std::string& path, const ChunkShape& shape);
-  // Makes a new file, which must not exist. `present` has one byte, 0 or 1, for each chunk.
+  // Makes a new file, which must not exist. `kept` has one item for each chunk.
   static Result<std::unique_ptr<ChunkMap>> Make(const std::string& path, const ChunkShape& shape,
-                                                const std::string& present);
+                                                const KeptChunks& kept);
 
   bool Present(uint64_t chunk) const { return present_.Test(chunk); }
+  // Of a chunk that is there.
+  Result<uint32_t> Checksum(uint64_t chunk) const;
   // In the file first, then in memory.
-  Status SetPresent(uint64_t chunk);
+  Status SetPresent(uint64_t chunk, uint32_t checksum);
   // In memory first. A failed write is no error: the claim is then found wrong when it is verified.
   void SetAbsent(uint64_t chunk);
 
  private:
-  ChunkMap(UniqueFd fd, std::string path, const std::string& present);
+  ChunkMap(UniqueFd fd, std::string path, const std::string& records);
 
   const UniqueFd fd_;
   const std::string path_;

@@ -75,8 +75,9 @@ ChunkExtent LayerChunks::Extent(uint64_t chunk) const {
   return {record->flat_offset, record->flat_length, record->zero};
 }
 
-Status LayerChunks::Verify(uint64_t chunk, ByteSpan bytes) const {
-  return VerifyChunk(*index_, chunk, bytes);
+std::optional<uint32_t> LayerChunks::Checksum(uint64_t chunk) const {
+  const auto record = index_->Chunk(chunk);
+  return record ? record->checksum : std::nullopt;
 }
 
 Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) {

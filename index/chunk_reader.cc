@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/digest.h"
 #include "index/raw_reader.h"
 
 namespace lamina {
@@ -92,13 +91,11 @@ Result<RawReader> OpenReader(const ChunkWork& work) {
     std::optional<RawReader> paused =
         work.shared->paused.Take(work.index.facts().blob_digest, chunk.checkpoint, chunk.raw_begin);
     if (paused) {
-      paused->Resume(chunk.blob_end, chunk.raw_end, work.blob, work.deadline);
+      paused->Resume(work.index, chunk, work.blob, work.deadline);
       return *std::move(paused);
     }
   }
-  ASSIGN_OR_RETURN(const CheckpointView checkpoint, work.index.CheckpointAt(chunk.checkpoint));
-  return RawReader::Open(work.index.facts().compression, checkpoint, chunk.blob_end, chunk.raw_end,
-                         work.blob, work.deadline,
+  return RawReader::Open(work.index, chunk, work.blob, work.deadline,
                          work.shared == nullptr ? nullptr : &work.shared->windows);
 }
 
@@ -140,12 +137,9 @@ Status VerifyChunk(const LayerIndex& index, uint64_t number, ByteSpan flat_bytes
   if (flat_bytes.size() != chunk.flat_length)
     return Error{Code::kCorrupt, fmt::format("chunk {} has {} bytes, not {}", number,
                                              flat_bytes.size(), chunk.flat_length)};
-  const bool right = chunk.zero
-                         ? IsAllZero(flat_bytes)
-                         : std::ranges::equal(Digest::Sha256(flat_bytes).bytes(), chunk.digest);
-  if (!right)
+  if (chunk.zero ? !IsAllZero(flat_bytes) : chunk.checksum && Crc32c(flat_bytes) != *chunk.checksum)
     return Error{Code::kCorrupt,
-                 fmt::format("the bytes of chunk {} do not fit their digest", number)};
+                 fmt::format("the bytes of chunk {} do not fit their checksum", number)};
   return {};
 }
 

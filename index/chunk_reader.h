@@ -24,15 +24,17 @@ struct DecodeResources {
   PausedReaders paused;
 };
 
-// Fills `out` (flat_length bytes of chunk `number`) and verifies it: kCorrupt where the digest
-// differs. Fetches only [checkpoint, blob_end) in one ReadAt where that is at most 8 MiB, else in
-// steps. kTimeout when the deadline passes on the way to the chunk; a zstd decoder is then left in
-// `shared`, and the next call goes on from there. `shared` may be null.
+// Fills `out` (flat_length bytes of chunk `number`). kCorrupt where the bytes of the blob are not
+// those that the index vouches for (see VerifiedRange). Fetches only what the chunk needs, from its
+// checkpoint on, in one ReadAt where that is at most 8 MiB, else in steps. kTimeout when the
+// deadline passes on the way to the chunk; a zstd decoder is then left in `shared`, and the next
+// call goes on from there. `shared` may be null.
 Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, MutableByteSpan out,
                    const Deadline& deadline, const PassingChunk& passing = {},
                    DecodeResources* shared = nullptr);
 
-// kCorrupt unless the flat bytes have the chunk's digest (all zeros for a zero chunk).
+// kCorrupt unless the flat bytes have the chunk's checksum, where it is known (all zeros for a zero
+// chunk): whoever decoded them did what the pass did.
 Status VerifyChunk(const LayerIndex& index, uint64_t number, ByteSpan flat_bytes);
 
 }  // namespace lamina

@@ -25,7 +25,7 @@ void Chunker::Source::Append(Source next) {
   }
   payload += next.payload;
   raw_end = next.raw_end;
-  blob_end = next.blob_end;
+  last = std::move(next.last);
 }
 
 Chunker::Chunker(LayerIndexWriter& writer, FlatSink* sink) : writer_(writer), sink_(sink) {
@@ -45,7 +45,7 @@ Status Chunker::BeginFile(uint64_t payload, uint64_t raw_offset) {
 Status Chunker::AddPayload(ByteSpan bytes, uint64_t raw_offset) {
   while (!bytes.empty()) {
     const size_t take = std::min<size_t>(bytes.size(), kFlatAlign - fill_);
-    Source source{take, raw_offset, raw_offset + take, mark_->blob_end, mark_};
+    Source source{take, raw_offset, raw_offset + take, mark_, mark_};
     const ByteSpan piece = bytes.first(take);
     bytes = bytes.subspan(take);
     raw_offset += take;
@@ -91,6 +91,13 @@ Status Chunker::Finish() {
   return run_.length > 0 ? EmitZeroChunk() : Status();
 }
 
+Status Chunker::FinishMarks(const Digest& digest, uint64_t blob_size) {
+  if (blob_size > 0) RETURN_IF_ERROR(EmitMarks(blob_size - 1));
+  BlobMark last{blob_size, {}};
+  std::ranges::copy(digest.bytes(), last.state.begin());
+  return writer_.AddMark(last);
+}
+
 Status Chunker::AddBlock(ByteSpan block, Source source) {
   return IsAllZero(block) ? AddZeroBlocks(kFlatAlign, std::move(source))
                           : AddDataBlock(block, std::move(source));
@@ -131,7 +138,7 @@ void Chunker::AbsorbRun() {
   if (run_.length == 0) return;
   if (!open_) OpenChunk(run_.begin);
   FlushOut();
-  hasher_.Update(ByteSpan(kZeros).first(static_cast<size_t>(run_.length)));
+  checksum_ = Crc32c(ByteSpan(kZeros).first(static_cast<size_t>(run_.length)), checksum_);
   chunk_.length += run_.length;
   chunk_.source.Append(std::move(run_.source));
   run_ = Stretch();
@@ -141,20 +148,25 @@ void Chunker::OpenChunk(uint64_t begin) {
   open_ = true;
   chunk_ = Stretch();
   chunk_.begin = begin;
+  checksum_ = Crc32c({});
 }
 
 Status Chunker::CloseChunk() {
   FlushOut();
-  const Digest digest = hasher_.Finish();
   open_ = false;
-  ASSIGN_OR_RETURN(const uint32_t checkpoint, CheckpointOf(*chunk_.source.mark));
+  const Source& source = chunk_.source;
+  // Whatever comes later begins behind hash_begin or at a mark that is kept already.
+  KeepMark(source.mark->restart);
+  RETURN_IF_ERROR(EmitMarks(source.mark->hash_begin));
+  KeepMark(source.last->end);
+  ASSIGN_OR_RETURN(const uint32_t checkpoint, CheckpointOf(*source.mark));
   ChunkRecord record;
   record.flat_offset = chunk_.begin;
   record.flat_length = chunk_.length;
-  record.digest = digest.bytes();
-  record.raw_begin = chunk_.source.raw_begin;
-  record.raw_end = chunk_.source.raw_end;
-  record.blob_end = chunk_.source.blob_end;
+  record.checksum = checksum_;
+  record.raw_begin = source.raw_begin;
+  record.raw_end = source.raw_end;
+  record.blob_end = source.last->blob_end;
   record.checkpoint = checkpoint;
   chunk_ = Stretch();
   return writer_.AddChunk(record);
@@ -177,7 +189,7 @@ void Chunker::AppendOut(ByteSpan block) {
 
 void Chunker::FlushOut() {
   if (out_.empty()) return;
-  hasher_.Update(out_);
+  checksum_ = Crc32c(out_, checksum_);
   if (sink_ != nullptr) sink_->Write(out_begin_, out_);
   out_.clear();
 }
@@ -188,11 +200,26 @@ Result<uint32_t> Chunker::CheckpointOf(BufferMark& mark) {
   mark.snapshot.reset();
   // Codecs that resume at frames only give the same place for many buffers.
   if (!last_checkpoint_.has_value() || checkpoint.raw_offset != last_raw_offset_) {
-    ASSIGN_OR_RETURN(last_checkpoint_, writer_.AddCheckpoint(checkpoint));
+    ASSIGN_OR_RETURN(last_checkpoint_, writer_.AddCheckpoint(checkpoint, mark.restart.lead));
     last_raw_offset_ = checkpoint.raw_offset;
   }
   mark.checkpoint = last_checkpoint_;
   return *mark.checkpoint;
+}
+
+void Chunker::KeepMark(const HashMark& mark) {
+  if (mark.known && (!last_mark_ || mark.offset > *last_mark_))
+    marks_.try_emplace(mark.offset, mark.state);
+}
+
+// Those at or before `up_to`, which is not behind any that is still to come and new.
+Status Chunker::EmitMarks(uint64_t up_to) {
+  while (!marks_.empty() && marks_.begin()->first <= up_to) {
+    last_mark_ = marks_.begin()->first;
+    RETURN_IF_ERROR(writer_.AddMark({*last_mark_, marks_.begin()->second}));
+    marks_.erase(marks_.begin());
+  }
+  return {};
 }
 
 }  // namespace lamina

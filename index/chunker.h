@@ -1,11 +1,12 @@
 #pragma once
 
-// Chunker: takes the bytes of the flat address space in order, cuts them into chunks, hashes each,
+// Chunker: takes the bytes of the flat address space in order, cuts them into chunks, sums up each,
 // and hands the bytes on. Long runs of zeros become chunks of their own, which cost nothing. The
 // cuts depend on the tar stream alone, not on how it came in buffers. One thread.
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/digest.h"
 #include "base/result.h"
+#include "index/blob_hash.h"
 #include "index/compression.h"
 #include "index/layer_index.h"
 #include "index/layer_index_writer.h"
@@ -23,6 +25,9 @@ namespace lamina {
 // A buffer of the raw stream, as far as a chunk that has payload in it must know.
 struct BufferMark {
   std::unique_ptr<DecoderSnapshot> snapshot;  // taken at its start
+  HashMark restart;                           // of the blob, where the snapshot resumes
+  uint64_t hash_begin = 0;                    // offset of the mark at its start
+  HashMark end;                               // of the blob, behind all that it needs
   uint64_t blob_end = 0;                      // compressed bytes that had to be read for all of it
   std::optional<uint32_t> checkpoint;  // number of the snapshot in the index, once it is there
 };
@@ -42,6 +47,8 @@ class Chunker {
   Status AddZeros(uint64_t length);
   // At the end; the position is aligned.
   Status Finish();
+  // After it: what is left of the marks, and the last one, the digest of the whole blob.
+  Status FinishMarks(const Digest& digest, uint64_t blob_size);
 
   // Flat bytes taken so far.
   uint64_t position() const { return flat_ + fill_; }
@@ -52,8 +59,8 @@ class Chunker {
     uint64_t payload = 0;  // bytes; 0: the rest is unset
     uint64_t raw_begin = 0;
     uint64_t raw_end = 0;
-    uint64_t blob_end = 0;
     std::shared_ptr<BufferMark> mark;  // of the buffer that holds raw_begin
+    std::shared_ptr<BufferMark> last;  // of the one that holds raw_end
 
     void Append(Source next);
   };
@@ -74,6 +81,8 @@ class Chunker {
   void AppendOut(ByteSpan block);
   void FlushOut();
   Result<uint32_t> CheckpointOf(BufferMark& mark);
+  void KeepMark(const HashMark& mark);
+  Status EmitMarks(uint64_t up_to);
 
   LayerIndexWriter& writer_;
   FlatSink* const sink_;
@@ -88,12 +97,14 @@ class Chunker {
   Stretch chunk_;  // the open data chunk, without the run
   Stretch run_;    // zero blocks at the end, not yet part of any chunk; shorter than kZeroRun while
                    // one is open
-  Hasher hasher_;
-  std::vector<uint8_t> out_;  // blocks of the open chunk that are neither hashed nor handed on yet
+  uint32_t checksum_ = 0;
+  std::vector<uint8_t> out_;  // blocks of the open chunk that are neither summed nor handed on yet
   uint64_t out_begin_ = 0;
 
   std::optional<uint32_t> last_checkpoint_;
   uint64_t last_raw_offset_ = 0;
+  std::map<uint64_t, HashState> marks_;  // by offset, not yet written
+  std::optional<uint64_t> last_mark_;    // offset of the last one written
 };
 
 }  // namespace lamina

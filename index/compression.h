@@ -75,6 +75,8 @@ class StreamDecoder {
     return blob_offset_;
   }  // bytes consumed so far, from the start of the blob
 
+  // The blob offset at which Snapshot() resumes.
+  virtual uint64_t restart_offset() const { return blob_offset_; }
   // The present position, or, for codecs that resume only at frame starts (zstd), the last such
   // place.
   virtual std::unique_ptr<DecoderSnapshot> Snapshot() const = 0;

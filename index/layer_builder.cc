@@ -60,11 +60,12 @@ Status LayerBuilder::Finish() {
   return tree_.Emit();
 }
 
-Result<AtomicFile> LayerBuilder::Write(LayerFacts facts) {
+Result<AtomicFile> LayerBuilder::Write(LayerFacts facts, const Digest& content) {
+  RETURN_IF_ERROR(chunker_.FinishMarks(content, facts.blob_size));
   facts.flat_size = chunker_.position();
   if (more_warnings_ > 0)
     warnings_.back() = "and " + std::to_string(more_warnings_ + 1) + " more warnings";
-  return writer_.Write(facts, warnings_);
+  return writer_.Write(facts, "made here", warnings_);
 }
 
 }  // namespace lamina

@@ -30,8 +30,9 @@ class LayerBuilder : public TarHandler {
 
   // After the parser's Finish().
   Status Finish();
-  // Writes the file, which is not committed; `facts` lacks the flat size and the counts.
-  Result<AtomicFile> Write(LayerFacts facts);
+  // Writes the file, which is not committed; `facts` lacks the flat size and the counts. `content`
+  // is the digest of the blob's bytes.
+  Result<AtomicFile> Write(LayerFacts facts, const Digest& content);
 
  private:
   Status AddEntry(const TarEntry& entry);

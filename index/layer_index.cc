@@ -47,6 +47,7 @@ Status CheckHeader(const format::Header& header, uint64_t file_bytes, bool check
     return Damaged("unknown digest algorithm");
   if (header.compression > static_cast<uint8_t>(Compression::kZstd))
     return Damaged("unknown compression");
+  if (header.kind > static_cast<uint8_t>(IndexKind::kSoci)) return Damaged("unknown kind");
   return {};
 }
 
@@ -83,6 +84,20 @@ Status CheckBody(const std::string& path, const format::Header& header) {
 
 }  // namespace
 
+const char* IndexKindName(IndexKind kind) {
+  switch (kind) {
+    case IndexKind::kOwn:
+      return "own";
+    case IndexKind::kStargz:
+      return "eStargz";
+    case IndexKind::kZstdChunked:
+      return "zstd:chunked";
+    case IndexKind::kSoci:
+      return "SOCI";
+  }
+  return "unknown";
+}
+
 uint64_t SparseGranule(uint64_t size) {
   uint64_t granule = kFlatAlign;
   // Shifted, not multiplied: sizes go up to 2^63.
@@ -111,6 +126,20 @@ struct LayerIndex::Sections {
   }
   ByteSpan Bytes(format::Section section, uint64_t offset, uint64_t length) const {
     return bytes.subspan(header.sections[section].offset + offset, length);
+  }
+  // The first record of a section, in ascending order, for which `before` is false.
+  template <typename Record, typename Before>
+  uint64_t Search(format::Section section, Before before) const {
+    uint64_t low = 0;
+    uint64_t high = Count(section);
+    while (low < high) {
+      const uint64_t middle = low + (high - low) / 2;
+      if (before(At<Record>(section, middle)))
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
   }
   Result<std::string_view> Text(format::Section section, uint64_t offset, uint64_t length) const {
     if (!Holds(section, offset, length)) return OutOfBounds("string at", offset);
@@ -141,6 +170,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerIndex::FromBytes(ByteSpan bytes,
       .raw_size = header.raw_size,
       .flat_size = header.flat_size,
       .compression = static_cast<Compression>(header.compression),
+      .kind = static_cast<IndexKind>(header.kind),
       .entry_count = sections->Count(format::kEntries),
       .inode_count = sections->Count(format::kInodes),
       .chunk_count = sections->Count(format::kChunks),
@@ -267,8 +297,7 @@ Result<ChunkRecord> LayerIndex::Chunk(uint64_t number) const {
   chunk.flat_offset = record.flat_offset;
   chunk.flat_length = record.flat_length;
   chunk.zero = (record.flags & format::kChunkZero) != 0;
-  chunk.digest = sections_->Bytes(
-      format::kChunks, number * sizeof record + offsetof(format::ChunkRecordBytes, digest), 32);
+  if ((record.flags & format::kChunkChecked) != 0) chunk.checksum = record.checksum;
   chunk.raw_begin = record.raw_begin;
   chunk.raw_end = record.raw_end;
   chunk.blob_end = record.blob_end;
@@ -278,9 +307,11 @@ Result<ChunkRecord> LayerIndex::Chunk(uint64_t number) const {
       chunk.flat_length > facts_.flat_size - chunk.flat_offset || chunk.flat_length == 0 ||
       chunk.flat_offset % kFlatAlign != 0 || chunk.flat_length % kFlatAlign != 0)
     return OutOfBounds("the flat range of chunk", number);
-  if (!chunk.zero && (chunk.flat_length > kMaxChunkFlat || chunk.raw_begin > chunk.raw_end ||
-                      chunk.raw_end > facts_.raw_size || chunk.blob_end > facts_.blob_size ||
-                      chunk.checkpoint >= facts_.checkpoint_count))
+  if (!chunk.zero && chunk.flat_length > kMaxChunkFlat)
+    return OutOfBounds("the length of chunk", number);
+  if (!chunk.zero && piece_count() == 0 &&
+      (chunk.raw_begin > chunk.raw_end || chunk.raw_end > facts_.raw_size ||
+       chunk.blob_end > facts_.blob_size || chunk.checkpoint >= facts_.checkpoint_count))
     return OutOfBounds("the source of chunk", number);
   return chunk;
 }
@@ -289,18 +320,10 @@ Result<uint64_t> LayerIndex::ChunkAt(uint64_t flat_offset) const {
   if (flat_offset >= facts_.flat_size)
     return Error{Code::kInvalid,
                  "flat offset " + std::to_string(flat_offset) + " is behind the end of the layer"};
-  // The last chunk that begins at or before it.
-  uint64_t low = 0;
-  uint64_t high = facts_.chunk_count;
-  while (low < high) {
-    const uint64_t middle = low + (high - low) / 2;
-    const auto record = sections_->At<format::ChunkRecordBytes>(format::kChunks, middle);
-    RETURN_IF_ERROR(Intact());
-    if (record.flat_offset <= flat_offset)
-      low = middle + 1;
-    else
-      high = middle;
-  }
+  // Behind the last chunk that begins at or before it.
+  const uint64_t low = sections_->Search<format::ChunkRecordBytes>(
+      format::kChunks, [&](const auto& record) { return record.flat_offset <= flat_offset; });
+  RETURN_IF_ERROR(Intact());
   if (low == 0) return Damaged("no chunk holds flat offset " + std::to_string(flat_offset));
   ASSIGN_OR_RETURN(const ChunkRecord chunk, Chunk(low - 1));
   if (flat_offset - chunk.flat_offset >= chunk.flat_length)
@@ -312,12 +335,67 @@ Result<CheckpointView> LayerIndex::CheckpointAt(uint32_t number) const {
   if (number >= facts_.checkpoint_count) return OutOfBounds("checkpoint", number);
   const auto record = sections_->At<format::CheckpointRecord>(format::kCheckpoints, number);
   RETURN_IF_ERROR(Intact());
-  if (!sections_->Holds(format::kStates, record.state_offset, record.state_length) ||
-      record.raw_offset > facts_.raw_size || record.blob_offset > facts_.blob_size)
+  const uint64_t both = uint64_t{record.lead_length} + record.state_length;
+  if (!sections_->Holds(format::kStates, record.state_offset, both) ||
+      record.raw_offset > facts_.raw_size || record.blob_offset > facts_.blob_size ||
+      record.lead_length > facts_.blob_size - record.blob_offset)
     return OutOfBounds("the state of checkpoint", number);
-  return CheckpointView{
-      record.raw_offset, record.blob_offset,
-      sections_->Bytes(format::kStates, record.state_offset, record.state_length)};
+  const ByteSpan bytes = sections_->Bytes(format::kStates, record.state_offset, both);
+  return CheckpointView{record.raw_offset, record.blob_offset, bytes.first(record.lead_length),
+                        bytes.subspan(record.lead_length)};
+}
+
+uint64_t LayerIndex::mark_count() const { return sections_->Count(format::kMarks); }
+
+Result<BlobMark> LayerIndex::MarkAt(uint64_t number) const {
+  if (number >= mark_count()) return OutOfBounds("mark", number);
+  const auto record = sections_->At<format::MarkRecord>(format::kMarks, number);
+  RETURN_IF_ERROR(Intact());
+  if (record.blob_offset > facts_.blob_size ||
+      (record.blob_offset != facts_.blob_size && record.blob_offset % kHashAlign != 0))
+    return OutOfBounds("the place of mark", number);
+  return BlobMark{record.blob_offset, record.state};
+}
+
+uint64_t LayerIndex::FirstMarkFrom(uint64_t blob_offset) const {
+  return sections_->Search<format::MarkRecord>(
+      format::kMarks, [&](const auto& record) { return record.blob_offset < blob_offset; });
+}
+
+uint64_t LayerIndex::span_count() const { return sections_->Count(format::kSpans); }
+
+Result<BlobSpan> LayerIndex::SpanAt(uint64_t number) const {
+  if (number >= span_count()) return OutOfBounds("span", number);
+  const auto record = sections_->At<format::SpanRecord>(format::kSpans, number);
+  RETURN_IF_ERROR(Intact());
+  if (record.blob_begin >= record.blob_end || record.blob_end > facts_.blob_size)
+    return OutOfBounds("the range of span", number);
+  return BlobSpan{record.blob_begin, record.blob_end, record.sha256};
+}
+
+uint64_t LayerIndex::FirstSpanAfter(uint64_t blob_offset) const {
+  return sections_->Search<format::SpanRecord>(
+      format::kSpans, [&](const auto& record) { return record.blob_end <= blob_offset; });
+}
+
+uint64_t LayerIndex::piece_count() const { return sections_->Count(format::kPieces); }
+
+Result<FlatPiece> LayerIndex::PieceAt(uint64_t number) const {
+  if (number >= piece_count()) return OutOfBounds("piece", number);
+  const auto record = sections_->At<format::PieceRecord>(format::kPieces, number);
+  RETURN_IF_ERROR(Intact());
+  if (record.flat_offset > facts_.flat_size ||
+      record.length > facts_.flat_size - record.flat_offset || record.length == 0 ||
+      record.blob_offset >= record.blob_end || record.blob_end > facts_.blob_size)
+    return OutOfBounds("the ranges of piece", number);
+  return FlatPiece{record.flat_offset, record.length,       record.blob_offset,
+                   record.blob_end,    record.inner_offset, record.sha256};
+}
+
+uint64_t LayerIndex::FirstPieceAfter(uint64_t flat_offset) const {
+  return sections_->Search<format::PieceRecord>(format::kPieces, [&](const auto& record) {
+    return record.flat_offset + record.length <= flat_offset;
+  });
 }
 
 uint64_t LayerIndex::segment_count() const { return sections_->Count(format::kSegments); }
@@ -334,17 +412,15 @@ Result<Segment> LayerIndex::SegmentAt(uint64_t number) const {
 }
 
 uint64_t LayerIndex::FirstSegmentAfter(uint64_t flat_offset) const {
-  uint64_t low = 0;
-  uint64_t high = segment_count();
-  while (low < high) {
-    const uint64_t middle = low + (high - low) / 2;
-    const auto record = sections_->At<format::SegmentRecord>(format::kSegments, middle);
-    if (record.flat_offset + record.length <= flat_offset)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  return sections_->Search<format::SegmentRecord>(format::kSegments, [&](const auto& record) {
+    return record.flat_offset + record.length <= flat_offset;
+  });
+}
+
+std::string LayerIndex::origin() const {
+  const format::Header& header = sections_->header;
+  const auto text = sections_->Text(format::kStrings, header.origin_offset, header.origin_length);
+  return text.has_value() ? std::string(*text) : std::string();
 }
 
 std::vector<std::string> LayerIndex::Warnings() const {

@@ -15,7 +15,7 @@
 namespace lamina::index_format {
 
 inline constexpr std::array<uint8_t, 8> kMagic = {'L', 'A', 'M', 'L', 'A', 'Y', 'R', '\n'};
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint64_t kSectionAlign = 8;
 
 enum Section : size_t {
@@ -25,11 +25,14 @@ enum Section : size_t {
   kXattrs,
   kChunks,
   kCheckpoints,
+  kMarks,
+  kSpans,
+  kPieces,
   kSegments,
   kWarnings,
   kNames,    // bytes: the names of entries
   kStrings,  // bytes: link paths, symbolic link targets, xattr names and values, warnings
-  kStates,   // bytes: decoder states of checkpoints
+  kStates,   // bytes: lead and decoder state of each checkpoint
   kSectionCount,
 };
 
@@ -46,17 +49,19 @@ struct Header {
   uint32_t body_crc = 0;       // CRC-32C of all bytes behind the header
   uint8_t blob_algorithm = 0;  // Digest::Algorithm
   uint8_t diff_algorithm = 0;
-  uint8_t compression = 0;  // Compression
-  uint8_t reserved = 0;
+  uint8_t compression = 0;                // Compression
+  uint8_t kind = 0;                       // IndexKind
   std::array<uint8_t, 64> blob_digest{};  // the unused tail is 0
   std::array<uint8_t, 64> diff_id{};
   uint64_t blob_size = 0;
   uint64_t raw_size = 0;
   uint64_t flat_size = 0;
+  uint64_t origin_offset = 0;  // in kStrings: where the index comes from, in words
+  uint64_t origin_length = 0;
   std::array<SectionRecord, kSectionCount> sections{};
 };
-static_assert(sizeof(Header) == 360 && offsetof(Header, blob_digest) == 32 &&
-              offsetof(Header, sections) == 184);
+static_assert(sizeof(Header) == 424 && offsetof(Header, blob_digest) == 32 &&
+              offsetof(Header, sections) == 200);
 
 inline constexpr uint8_t kEntryOpaque = 0x1;
 inline constexpr uint8_t kEntryImplicit = 0x2;
@@ -110,6 +115,7 @@ struct XattrRecord {
 static_assert(sizeof(XattrRecord) == 16);
 
 inline constexpr uint32_t kChunkZero = 0x1;
+inline constexpr uint32_t kChunkChecked = 0x2;  // the checksum is set
 
 struct ChunkRecordBytes {
   uint64_t flat_offset = 0;
@@ -118,18 +124,43 @@ struct ChunkRecordBytes {
   uint64_t raw_end = 0;
   uint64_t blob_end = 0;
   uint32_t checkpoint = 0;
-  uint32_t flags = 0;  // kChunkZero
-  std::array<uint8_t, 32> digest{};
+  uint32_t flags = 0;     // kChunkZero, kChunkChecked
+  uint32_t checksum = 0;  // CRC-32C
+  uint32_t reserved = 0;
 };
-static_assert(sizeof(ChunkRecordBytes) == 80);
+static_assert(sizeof(ChunkRecordBytes) == 56);
 
 struct CheckpointRecord {
   uint64_t raw_offset = 0;
   uint64_t blob_offset = 0;
-  uint64_t state_offset = 0;  // in kStates
-  uint64_t state_length = 0;
+  uint64_t state_offset = 0;  // in kStates: the lead, then the decoder's state
+  uint32_t lead_length = 0;
+  uint32_t state_length = 0;
 };
 static_assert(sizeof(CheckpointRecord) == 32);
+
+struct MarkRecord {
+  uint64_t blob_offset = 0;
+  std::array<uint8_t, 64> state{};  // the unused tail is 0
+};
+static_assert(sizeof(MarkRecord) == 72);
+
+struct SpanRecord {
+  uint64_t blob_begin = 0;
+  uint64_t blob_end = 0;
+  std::array<uint8_t, 32> sha256{};
+};
+static_assert(sizeof(SpanRecord) == 48);
+
+struct PieceRecord {
+  uint64_t flat_offset = 0;
+  uint64_t length = 0;
+  uint64_t blob_offset = 0;
+  uint64_t blob_end = 0;
+  uint64_t inner_offset = 0;
+  std::array<uint8_t, 32> sha256{};
+};
+static_assert(sizeof(PieceRecord) == 72);
 
 struct SegmentRecord {
   uint64_t flat_offset = 0;
@@ -151,6 +182,9 @@ inline constexpr std::array<uint64_t, kSectionCount> kRecordBytes = {sizeof(Entr
                                                                      sizeof(XattrRecord),
                                                                      sizeof(ChunkRecordBytes),
                                                                      sizeof(CheckpointRecord),
+                                                                     sizeof(MarkRecord),
+                                                                     sizeof(SpanRecord),
+                                                                     sizeof(PieceRecord),
                                                                      sizeof(SegmentRecord),
                                                                      sizeof(WarningRecord),
                                                                      1,

@@ -90,13 +90,30 @@ Result<uint32_t> LayerIndexWriter::AddXattr(std::string_view name, std::string_v
   return number;
 }
 
-Result<uint32_t> LayerIndexWriter::AddCheckpoint(const Checkpoint& checkpoint) {
+Result<uint32_t> LayerIndexWriter::AddCheckpoint(const Checkpoint& checkpoint, ByteSpan lead) {
   ASSIGN_OR_RETURN(const uint32_t number, NumberOf(format::kCheckpoints));
-  RETURN_IF_ERROR(sections_[format::kCheckpoints].AppendRecord(
-      format::CheckpointRecord{checkpoint.raw_offset, checkpoint.blob_offset,
-                               sections_[format::kStates].size(), checkpoint.state.size()}));
-  RETURN_IF_ERROR(sections_[format::kStates].Append(checkpoint.state));
+  Spool& states = sections_[format::kStates];
+  RETURN_IF_ERROR(sections_[format::kCheckpoints].AppendRecord(format::CheckpointRecord{
+      checkpoint.raw_offset, checkpoint.blob_offset, states.size(),
+      static_cast<uint32_t>(lead.size()), static_cast<uint32_t>(checkpoint.state.size())}));
+  RETURN_IF_ERROR(states.Append(lead));
+  RETURN_IF_ERROR(states.Append(checkpoint.state));
   return number;
+}
+
+Status LayerIndexWriter::AddMark(const BlobMark& mark) {
+  return sections_[format::kMarks].AppendRecord(format::MarkRecord{mark.blob_offset, mark.state});
+}
+
+Status LayerIndexWriter::AddSpan(const BlobSpan& span) {
+  return sections_[format::kSpans].AppendRecord(
+      format::SpanRecord{span.blob_begin, span.blob_end, span.sha256});
+}
+
+Status LayerIndexWriter::AddPiece(const FlatPiece& piece) {
+  return sections_[format::kPieces].AppendRecord(
+      format::PieceRecord{piece.flat_offset, piece.length, piece.blob_offset, piece.blob_end,
+                          piece.inner_offset, piece.sha256});
 }
 
 Result<uint32_t> LayerIndexWriter::AddInode(const format::InodeRecord& inode) {
@@ -114,16 +131,11 @@ Status LayerIndexWriter::AddNames(std::string_view names) {
 }
 
 Status LayerIndexWriter::AddChunk(const ChunkRecord& chunk) {
-  format::ChunkRecordBytes record{chunk.flat_offset,
-                                  chunk.flat_length,
-                                  chunk.raw_begin,
-                                  chunk.raw_end,
-                                  chunk.blob_end,
-                                  chunk.checkpoint,
-                                  chunk.zero ? format::kChunkZero : 0,
-                                  {}};
-  std::copy(chunk.digest.begin(), chunk.digest.end(), record.digest.begin());
-  return sections_[format::kChunks].AppendRecord(record);
+  const uint32_t flags =
+      (chunk.zero ? format::kChunkZero : 0) | (chunk.checksum ? format::kChunkChecked : 0);
+  return sections_[format::kChunks].AppendRecord(format::ChunkRecordBytes{
+      chunk.flat_offset, chunk.flat_length, chunk.raw_begin, chunk.raw_end, chunk.blob_end,
+      chunk.checkpoint, flags, chunk.checksum.value_or(0), 0});
 }
 
 Status LayerIndexWriter::AddSegment(const Segment& segment) {
@@ -153,14 +165,17 @@ Status LayerIndexWriter::AddWarnings(const std::vector<std::string>& warnings) {
   return {};
 }
 
-format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts) const {
+format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, StringPlace origin) const {
   format::Header header;
   StoreDigest(facts.blob_digest, &header.blob_algorithm, &header.blob_digest);
   StoreDigest(facts.diff_id, &header.diff_algorithm, &header.diff_id);
   header.compression = static_cast<uint8_t>(facts.compression);
+  header.kind = static_cast<uint8_t>(facts.kind);
   header.blob_size = facts.blob_size;
   header.raw_size = facts.raw_size;
   header.flat_size = facts.flat_size;
+  header.origin_offset = origin.offset;
+  header.origin_length = origin.length;
   uint64_t at = sizeof header;
   for (size_t i = 0; i < format::kSectionCount; ++i) {
     const uint64_t bytes = sections_[i].size();
@@ -171,10 +186,11 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts) const {
   return header;
 }
 
-Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts,
+Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_view origin,
                                            const std::vector<std::string>& warnings) {
   RETURN_IF_ERROR(AddWarnings(warnings));
-  const format::Header header = MakeHeader(facts);
+  ASSIGN_OR_RETURN(const StringPlace origin_place, AddString(origin));
+  const format::Header header = MakeHeader(facts, origin_place);
   return WithRoom(make_room_, [&] { return WriteFile(header); });
 }
 

@@ -34,12 +34,16 @@ class LayerIndexWriter {
   // The number of the record; records are numbered from 0 in the order in which they are added.
   Result<uint32_t> AddExtent(const FileExtent& extent);
   Result<uint32_t> AddXattr(std::string_view name, std::string_view value);
-  Result<uint32_t> AddCheckpoint(const Checkpoint& checkpoint);
+  // `lead`: see CheckpointView.
+  Result<uint32_t> AddCheckpoint(const Checkpoint& checkpoint, ByteSpan lead = {});
+  // Each of these in the order of its offsets.
+  Status AddMark(const BlobMark& mark);
+  Status AddSpan(const BlobSpan& span);
+  Status AddPiece(const FlatPiece& piece);
   Result<uint32_t> AddInode(const index_format::InodeRecord& inode);
   Status AddEntry(const index_format::EntryRecord& entry);
   // The next bytes of the names section.
   Status AddNames(std::string_view names);
-  // `chunk.digest` has 32 bytes, or none for a zero chunk.
   Status AddChunk(const ChunkRecord& chunk);
   Status AddSegment(const Segment& segment);
 
@@ -48,8 +52,9 @@ class LayerIndexWriter {
   Result<std::string> ReadString(StringPlace place) const;
 
   // Writes the file, which gets its name when the caller commits it. The counts in `facts` are
-  // ignored.
-  Result<AtomicFile> Write(const LayerFacts& facts, const std::vector<std::string>& warnings);
+  // ignored. `origin`: see LayerIndex::origin().
+  Result<AtomicFile> Write(const LayerFacts& facts, std::string_view origin,
+                           const std::vector<std::string>& warnings);
 
   // A spool beside those of the file, for what is made on the way to it.
   Spool NewSpool() const { return Spool(folder_, make_room_); }
@@ -58,7 +63,7 @@ class LayerIndexWriter {
   Result<uint32_t> NumberOf(index_format::Section section) const;
   Result<AtomicFile> WriteFile(index_format::Header header) const;
   Status AddWarnings(const std::vector<std::string>& warnings);
-  index_format::Header MakeHeader(const LayerFacts& facts) const;
+  index_format::Header MakeHeader(const LayerFacts& facts, StringPlace origin) const;
 
   const std::string path_;
   const std::string folder_;

@@ -11,8 +11,10 @@ constexpr size_t kRawBuffers = 16;
 // ends with the buffer in which it ends: smaller buffers mean less to decode for nothing, and more
 // snapshots to take.
 constexpr size_t kRawBufferBytes = 128u << 10;
-// All magic numbers are within it.
-constexpr size_t kHeadBytes = 2048;
+// So much is decoded at once at least: all magic numbers are within it, and the marks of the blob's
+// hash look ahead of the decoder.
+constexpr size_t kLeastBytes = 2048;
+static_assert(kLeastBytes > 2 * kHashAlign);
 constexpr std::chrono::milliseconds kReportEvery(250);
 constexpr uint64_t kMostBlobBytes = uint64_t{1} << 40;
 // So much of a blob that is of no use is read to know whether it is the one of the manifest.
@@ -31,7 +33,7 @@ Digest::Algorithm DiffAlgorithm(const IndexRequest& request) {
 LayerPass::LayerPass(BlobSource& blob, const IndexRequest& request)
     : blob_(blob),
       request_(request),
-      blob_hasher_(request.blob_digest.algorithm()),
+      blob_hash_(request.blob_digest.algorithm()),
       raw_hasher_(DiffAlgorithm(request)),
       builder_(request),
       parser_(builder_, request.tar_limits) {}
@@ -44,25 +46,30 @@ Result<AtomicFile> LayerPass::Run() {
                                    " bytes, the limit is " + std::to_string(kMostBlobBytes)};
   Status streamed = blob_.Stream(0, [this](ByteSpan bytes) { return TakeCompressed(bytes); });
   if (streamed.has_value() && !HasFailed()) decoded_ = DecodeRest();
+  HashHeld();
   JoinReaders();
   if (given_up_) return Failure();
   RETURN_IF_ERROR(streamed);
   if (request_.progress) request_.progress(blob_bytes_);
-  const Digest digest = blob_hasher_.Finish();
+  const Digest digest = blob_hash_.Finish();
   RETURN_IF_ERROR(CheckBlob(digest));
   RETURN_IF_ERROR(CheckDecoded(digest));
-  return Write(request_.blob_digest);
+  return Write(digest);
 }
 
 Status LayerPass::TakeCompressed(ByteSpan bytes) {
   if (request_.cancel != nullptr && request_.cancel->load())
     return Error{Code::kCancelled, "indexing was cancelled"};
+  const uint64_t begin = blob_bytes_;
   blob_bytes_ += bytes.size();
   if (blob_bytes_ > request_.blob_size)
     return Error{Code::kCorrupt, "the blob has more than its " +
                                      SizeAndDigest(request_.blob_size, request_.blob_digest)};
-  blob_hasher_.Update(bytes);
   if (!HasFailed()) decoded_ = DecodePiece(bytes);
+  if (HasFailed()) {  // the digest is to be known all the same
+    HashHeld();
+    blob_hash_.Take(begin, bytes);
+  }
   ReportProgress();
   given_up_ = HasFailed() && request_.blob_size - blob_bytes_ > kMostReadInVain;
   return given_up_ ? Status(Error{Code::kCancelled, "the rest is of no use"}) : Status();
@@ -84,28 +91,52 @@ void LayerPass::ReportProgress() {
   request_.progress(blob_bytes_);
 }
 
+// The last bytes are held back, so that there are always some behind what is decoded.
 Status LayerPass::DecodePiece(ByteSpan bytes) {
-  if (decoder_ != nullptr) return DecodeInto(bytes);
-  head_.insert(head_.end(), bytes.begin(), bytes.end());
-  return head_.size() < kHeadBytes ? Status() : DecodeHead();
-}
-
-Status LayerPass::DecodeHead() {
-  RETURN_IF_ERROR(StartDecoder());
-  RETURN_IF_ERROR(DecodeInto(head_));
-  head_ = {};
+  const uint64_t end = blob_bytes_;
+  if (held_.size() + bytes.size() < kLeastBytes) {
+    held_.insert(held_.end(), bytes.begin(), bytes.end());
+    held_begin_ = end - held_.size();
+    return {};
+  }
+  if (decoder_ == nullptr) RETURN_IF_ERROR(StartDecoder(bytes));
+  if (!held_.empty()) {
+    const size_t moved = std::min<size_t>(bytes.size(), kHashAlign);
+    held_.insert(held_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(moved));
+    // What was moved is decoded where it came from, or stays behind here.
+    const size_t ahead = moved == bytes.size() ? kHashAlign : moved;
+    RETURN_IF_ERROR(DecodeInto(ByteSpan(held_).first(held_.size() - ahead), ahead));
+    if (moved == bytes.size()) {
+      held_.erase(held_.begin(), held_.end() - static_cast<ptrdiff_t>(ahead));
+      held_begin_ = end - held_.size();
+      return {};
+    }
+  }
+  const size_t now = bytes.size() - std::min<size_t>(bytes.size(), kHashAlign);
+  if (now > 0) RETURN_IF_ERROR(DecodeInto(bytes.first(now), kHashAlign));
+  held_.assign(bytes.begin() + static_cast<ptrdiff_t>(now), bytes.end());
+  held_begin_ = end - held_.size();
   return {};
 }
 
-Status LayerPass::StartDecoder() {
-  if (!head_.empty()) {
-    ASSIGN_OR_RETURN(compression_, SniffCompression(head_));
+void LayerPass::HashHeld() {
+  blob_hash_.Take(held_begin_, held_);
+  held_.clear();
+}
+
+// `next` follows what is held.
+Status LayerPass::StartDecoder(ByteSpan next) {
+  std::vector<uint8_t> head = held_;
+  head.insert(head.end(), next.begin(),
+              next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), kLeastBytes)));
+  if (!head.empty()) {
+    ASSIGN_OR_RETURN(compression_, SniffCompression(head));
   }
   decoder_ = StreamDecoder::Create(compression_, {.budget = request_.windows,
                                                   .owner = OwnerOf(blob_.origin()),
                                                   .deadline = {},
                                                   .cancel = request_.cancel});
-  // An uncompressed blob's digest is its diff id; blob_hasher_ computes it whatever its name.
+  // An uncompressed blob's digest is its diff id; blob_hash_ computes it whatever its name.
   hashes_raw_ = compression_ != Compression::kNone ||
                 request_.blob_digest.algorithm() != DiffAlgorithm(request_);
   StartReaders();
@@ -117,18 +148,26 @@ void LayerPass::OpenBuffer() {
   buffer_->raw_offset = decoder_->raw_offset();
   buffer_->mark = std::make_shared<BufferMark>();
   buffer_->mark->snapshot = decoder_->Snapshot();
+  buffer_->mark->restart = blob_hash_.Restart();
+  buffer_->mark->hash_begin = blob_hash_.Here().offset;
 }
 
 void LayerPass::PublishBuffer() {
   buffer_->mark->blob_end = decoder_->blob_offset();
+  buffer_->mark->end = blob_hash_.Here();
   buffer_ = nullptr;
   ring_->EndWrite();
 }
 
-Status LayerPass::DecodeInto(ByteSpan bytes) {
+// `bytes` have `ahead` more behind them.
+Status LayerPass::DecodeInto(ByteSpan bytes, size_t ahead) {
+  ByteSpan window(bytes.data(), bytes.size() + ahead);
   while (true) {
     if (buffer_ == nullptr) OpenBuffer();
     ASSIGN_OR_RETURN(const size_t got, decoder_->Decode(&bytes, buffer_->space()));
+    const size_t consumed = window.size() - ahead - bytes.size();
+    blob_hash_.Advance(window, consumed, decoder_->restart_offset());
+    window = window.subspan(consumed);
     buffer_->size += got;
     // Less than a full buffer means that the decoder has nothing more to give for now.
     if (!buffer_->space().empty()) return {};
@@ -138,8 +177,9 @@ Status LayerPass::DecodeInto(ByteSpan bytes) {
 }
 
 Status LayerPass::DecodeRest() {
-  if (decoder_ == nullptr) RETURN_IF_ERROR(DecodeHead());
-  RETURN_IF_ERROR(DecodeInto({}));
+  if (decoder_ == nullptr) RETURN_IF_ERROR(StartDecoder({}));
+  RETURN_IF_ERROR(DecodeInto(held_, 0));
+  RETURN_IF_ERROR(DecodeInto({}, 0));
   RETURN_IF_ERROR(decoder_->Finish());
   if (buffer_ != nullptr) PublishBuffer();
   return {};
@@ -216,16 +256,17 @@ Status LayerPass::CheckDecoded(const Digest& blob_digest) {
   return {};
 }
 
-Result<AtomicFile> LayerPass::Write(const Digest& blob_digest) {
+Result<AtomicFile> LayerPass::Write(const Digest& content) {
   if (decoder_->trailing_garbage())
     builder_.OnWarning("bytes that are no gzip follow the compressed data, ignored");
   if (blob_bytes_ == 0) builder_.OnWarning("the layer is a blob of 0 bytes");
   RETURN_IF_ERROR(builder_.Finish());
-  return builder_.Write(LayerFacts{.blob_digest = blob_digest,
+  return builder_.Write(LayerFacts{.blob_digest = request_.blob_digest,
                                    .diff_id = *raw_diff_id_,
                                    .blob_size = blob_bytes_,
                                    .raw_size = decoder_->raw_offset(),
-                                   .compression = compression_});
+                                   .compression = compression_},
+                        content);
 }
 
 }  // namespace lamina

@@ -1,10 +1,10 @@
 #pragma once
 
-// LayerPass: one indexing pass with its threads. The caller's thread reads the blob, hashes it and
-// decodes; a second one hashes the raw stream; a third one parses it, hashes the chunks and feeds
-// the sink. Run() is called once; the threads end before it returns. Where something goes wrong,
-// the blob is read to its end, so that a blob that is not what its digest says is called corrupt,
-// not invalid; unless more than 1 GiB of it would be read for that alone.
+// LayerPass: one indexing pass with its threads. The caller's thread reads the blob, decodes it and
+// hashes it; a second one hashes the raw stream; a third one parses it, sums up the chunks and
+// feeds the sink. Run() is called once; the threads end before it returns. Where something goes
+// wrong, the blob is read to its end, so that a blob that is not what its digest says is called
+// corrupt, not invalid; unless more than 1 GiB of it would be read for that alone.
 
 #include <atomic>
 #include <chrono>
@@ -17,6 +17,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/result.h"
+#include "index/blob_hash.h"
 #include "index/compression.h"
 #include "index/layer_builder.h"
 #include "index/layer_indexer.h"
@@ -42,9 +43,9 @@ class LayerPass {
   Error Failure() const;
   void ReportProgress();
   Status DecodePiece(ByteSpan bytes);
-  Status StartDecoder();
-  Status DecodeHead();
-  Status DecodeInto(ByteSpan bytes);
+  void HashHeld();
+  Status StartDecoder(ByteSpan next);
+  Status DecodeInto(ByteSpan bytes, size_t ahead);
   Status DecodeRest();
   void OpenBuffer();
   void PublishBuffer();
@@ -58,17 +59,18 @@ class LayerPass {
 
   Status CheckBlob(const Digest& digest) const;
   Status CheckDecoded(const Digest& blob_digest);
-  Result<AtomicFile> Write(const Digest& blob_digest);
+  Result<AtomicFile> Write(const Digest& content);
 
   BlobSource& blob_;
   const IndexRequest& request_;
 
   // Of the caller's thread.
-  Hasher blob_hasher_;
+  BlobHash blob_hash_;
   uint64_t blob_bytes_ = 0;
   bool given_up_ = false;  // before the end of the blob
   std::chrono::steady_clock::time_point next_report_{};
-  std::vector<uint8_t> head_;  // bytes before the compression is known
+  std::vector<uint8_t> held_;  // the last bytes that came, not yet decoded
+  uint64_t held_begin_ = 0;    // offset of the first in the blob
   Compression compression_ = Compression::kNone;
   std::unique_ptr<StreamDecoder> decoder_;
   RawBuffer* buffer_ = nullptr;  // being filled

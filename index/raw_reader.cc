@@ -16,32 +16,37 @@ constexpr uint8_t kPadding[16] = {};
 
 }  // namespace
 
-Result<RawReader> RawReader::Open(Compression compression, const CheckpointView& checkpoint,
-                                  uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
-                                  const Deadline& deadline, WindowBudget* windows) {
-  if (checkpoint.blob_offset > blob_end || blob_end > blob.size() ||
-      checkpoint.raw_offset > raw_end) {
+Result<RawReader> RawReader::Open(const LayerIndex& index, const ChunkRecord& last,
+                                  BlobSource& blob, const Deadline& deadline,
+                                  WindowBudget* windows) {
+  ASSIGN_OR_RETURN(const CheckpointView checkpoint, index.CheckpointAt(last.checkpoint));
+  if (checkpoint.blob_offset > last.blob_end || last.blob_end > blob.size() ||
+      checkpoint.raw_offset > last.raw_end) {
     return Error{Code::kCorrupt, fmt::format("the index names bytes {} to {} of a blob of {}",
-                                             checkpoint.blob_offset, blob_end, blob.size())};
+                                             checkpoint.blob_offset, last.blob_end, blob.size())};
   }
-  RawReader reader(blob, deadline);
+  const uint64_t begin = checkpoint.blob_offset + checkpoint.lead.size();
+  ASSIGN_OR_RETURN(VerifiedRange range, VerifiedRange::Open(index, begin, last.blob_end));
+  RawReader reader(std::move(range), blob, deadline);
   WindowAccount account{
       .budget = windows, .owner = OwnerOf(blob.origin()), .deadline = reader.deadline_};
+  const Compression compression = index.facts().compression;
   ASSIGN_OR_RETURN(auto decoder,
                    StreamDecoder::Resume(compression, checkpoint.raw_offset, checkpoint.blob_offset,
                                          checkpoint.state, std::move(account)));
+  RETURN_IF_ERROR(index.Intact());
   reader.decoder_ = std::move(decoder);
-  reader.fetched_ = checkpoint.blob_offset;
-  reader.blob_end_ = blob_end;
-  reader.raw_end_ = raw_end;
+  reader.lead_.assign(checkpoint.lead.begin(), checkpoint.lead.end());
+  reader.input_ = reader.lead_;
+  reader.raw_end_ = last.raw_end;
   reader.may_pad_ = compression == Compression::kGzip;
   return reader;
 }
 
-void RawReader::Resume(uint64_t blob_end, uint64_t raw_end, BlobSource& blob,
+void RawReader::Resume(const LayerIndex& index, const ChunkRecord& last, BlobSource& blob,
                        const Deadline& deadline) {
-  blob_end_ = std::max(blob_end, fetched_);
-  raw_end_ = raw_end;
+  range_.Continue(index, last.blob_end);
+  raw_end_ = last.raw_end;
   blob_ = &blob;
   *deadline_ = deadline;
 }
@@ -98,24 +103,16 @@ Status RawReader::FillPiece() {
 // Called when the decoder has used up its input. ISA-L may take two or three literals by one
 // look-up, and a different grouping of the same bits than in the indexing pass can make it wait for
 // bits of a symbol that is not wanted. So zeros follow the range, once: what they become lies past
-// raw_end_, and the chunk's digest is checked.
+// raw_end_.
 Status RawReader::Fetch() {
-  if (fetched_ == blob_end_) {
-    if (!may_pad_) {
-      return Error{Code::kCorrupt,
-                   fmt::format("the blob's bytes up to {} give {} bytes of the raw stream, not {}",
-                               blob_end_, decoder_->raw_offset(), raw_end_)};
-    }
-    may_pad_ = false;
-    input_ = kPadding;
-    return {};
-  }
-  const uint64_t left = blob_end_ - fetched_;
-  input_storage_.resize(left <= kOneFetch && input_storage_.empty() ? left
-                                                                    : std::min(left, kFetchStep));
-  RETURN_IF_ERROR(blob_->ReadAt(fetched_, input_storage_, *deadline_));
-  fetched_ += input_storage_.size();
-  input_ = input_storage_;
+  ASSIGN_OR_RETURN(input_, range_.Next(*blob_, *deadline_));
+  if (!input_.empty()) return {};
+  if (!may_pad_)
+    return Error{Code::kCorrupt,
+                 fmt::format("the range of the blob gives {} bytes of the raw stream, not {}",
+                             decoder_->raw_offset(), raw_end_)};
+  may_pad_ = false;
+  input_ = kPadding;
   return {};
 }
 

@@ -24,6 +24,7 @@ class ZstdDecoder : public StreamDecoder {
   Result<size_t> Decode(ByteSpan* input, MutableByteSpan out) override;
   Status Finish() override;
   bool trailing_garbage() const override { return false; }
+  uint64_t restart_offset() const override { return frame_blob_; }
   std::unique_ptr<DecoderSnapshot> Snapshot() const override;
 
  private:

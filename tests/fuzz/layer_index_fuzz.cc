@@ -64,12 +64,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (uint64_t i = 0; i < std::min(index.facts().chunk_count, kMost); ++i) {
     const Result<ChunkRecord> chunk = index.Chunk(i);
     if (!chunk.has_value()) continue;
-    sum += Sum(AsText(chunk->digest));
+    sum += chunk->checksum.value_or(0);
     const Result<CheckpointView> checkpoint = index.CheckpointAt(chunk->checkpoint);
-    if (checkpoint.has_value()) sum += Sum(AsText(checkpoint->state));
+    if (checkpoint.has_value())
+      sum += Sum(AsText(checkpoint->lead)) + Sum(AsText(checkpoint->state));
+    (void)index.MarkAt(index.FirstMarkFrom(chunk->blob_end)).has_value();
+    (void)index.SpanAt(index.FirstSpanAfter(chunk->blob_end)).has_value();
+    (void)index.PieceAt(index.FirstPieceAfter(chunk->flat_offset)).has_value();
     (void)index.ChunkAt(chunk->flat_offset).has_value();
     (void)index.SegmentAt(index.FirstSegmentAfter(chunk->flat_offset)).has_value();
   }
+  sum += Sum(index.origin());
   for (const std::string& warning : index.Warnings()) sum += Sum(warning);
   return sum == ~uint64_t{0} ? 1 : 0;
 }

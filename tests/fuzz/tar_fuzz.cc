@@ -69,6 +69,8 @@ Status Index(const std::string& tar, const IndexRequest& request) {
   const std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(Compression::kNone);
   const auto mark = std::make_shared<BufferMark>();
   mark->snapshot = decoder->Snapshot();
+  mark->restart = BlobHash(request.blob_digest.algorithm()).Restart();
+  mark->end.known = false;  // the digest of the whole is the next mark
   mark->blob_end = tar.size();
   builder.SetBuffer(mark);
   // In two pieces, so that something is cut.
@@ -80,7 +82,8 @@ Status Index(const std::string& tar, const IndexRequest& request) {
   ASSIGN_OR_RETURN(AtomicFile file, builder.Write({.blob_digest = request.blob_digest,
                                                    .diff_id = request.blob_digest,
                                                    .blob_size = tar.size(),
-                                                   .raw_size = tar.size()}));
+                                                   .raw_size = tar.size()},
+                                                  request.blob_digest));
   return file.Commit();
 }
 

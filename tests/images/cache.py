@@ -6,9 +6,9 @@ import hashlib
 import os
 import shutil
 
-from . import big, debian
+from . import big, debian, toc
 
-RECIPES = {"debian": debian.make, "big": big.make}
+RECIPES = {"debian": debian.make, "big": big.make, "toc": toc.make}
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -34,6 +34,22 @@ TEST(DigestTest, RefusesEverythingElse) {
     EXPECT_FALSE(Digest::Parse(bad)) << bad;
 }
 
+TEST(DigestTest, AHasherGoesOnFromAStateOfAnother) {
+  std::string text(5 * kHashAlign + 77, '\0');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 + i / 251);
+  for (const auto algorithm : {Digest::Algorithm::kSha256, Digest::Algorithm::kSha512}) {
+    const Digest whole = Digest::Of(AsBytes(text), algorithm);
+    Hasher hasher(algorithm);
+    for (size_t length = 0; length < text.size(); length += kHashAlign) {
+      Hasher other(algorithm, hasher.state(), length);
+      other.Update(AsBytes(text).subspan(length));
+      EXPECT_EQ(other.Finish(), whole) << length;
+      if (length + kHashAlign < text.size())
+        hasher.Update(AsBytes(text).subspan(length, kHashAlign));
+    }
+  }
+}
+
 TEST(DigestTest, HasherStartsAnewAfterFinish) {
   Hasher hasher;
   hasher.Update(AsBytes("a"));

@@ -201,7 +201,7 @@ TEST(LayerIndexWriterTest, SpoolsWhatDoesNotFitInMemory) {
                             .diff_id = digest,
                             .raw_size = kCount,
                             .flat_size = uint64_t{kCount} * 4096},
-                           {"a warning"});
+                           "a test", {"a warning"});
   ASSERT_TRUE(file.has_value()) << file.error().message;
   ASSERT_TRUE(file->Commit().has_value());
   const auto index = LayerIndex::Open(lab.folder() + "/big.idx", digest);

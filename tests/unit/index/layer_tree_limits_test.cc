@@ -163,7 +163,7 @@ TEST_F(LayerTreeLimitsTest, AMemoOfAPathEndsWithWhatItPassed) {
   ASSERT_TRUE(tree.Add(File("l/y")).has_value());
   ASSERT_TRUE(tree.Emit().has_value());
   const Digest digest = Digest::Sha256({});
-  auto file = made->writer.Write({.blob_digest = digest, .diff_id = digest}, {});
+  auto file = made->writer.Write({.blob_digest = digest, .diff_id = digest}, "a test", {});
   ASSERT_TRUE(file.has_value());
   IndexedLayer layer{{}, std::make_shared<MemorySink>(), nullptr};
   layer.index = std::move(LayerIndex::Open(file->temporary_path(), digest)).value();

@@ -36,7 +36,7 @@ class HandWriter {
       for (const HandEntry& child : entry.children) waiting.push_back(&child);
     }
     RETURN_IF_ERROR(writer_.AddNames(names_));
-    ASSIGN_OR_RETURN(AtomicFile file, writer_.Write(facts, {}));
+    ASSIGN_OR_RETURN(AtomicFile file, writer_.Write(facts, "by hand", {}));
     return file.Commit();
   }
 
