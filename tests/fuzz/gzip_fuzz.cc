@@ -42,6 +42,9 @@ Outcome Run(StreamDecoder& decoder, ByteSpan blob, size_t step, size_t out_step)
     if (blob.empty() && *count == 0) break;
   }
   outcome.good = decoder.Finish().has_value();
+  // Looking for the end of the stream may have met the fault.
+  ByteSpan nothing;
+  outcome.fault = !decoder.Decode(&nothing, MutableByteSpan(out).first(1)).has_value();
   return outcome;
 }
 
