@@ -15,7 +15,7 @@ from mount import compare
 from mount.fetch_test import CHUNK, FetchCase
 from mount.harness import MountCase, canonical_host, read, run
 
-SPAN = 256 << 10
+SPAN = 512 << 10
 NOISE = random.Random(7).randbytes(16 << 20)
 PIECE = 64 << 10  # bytes of each file of noise
 NAMED = "named by the manifest"
@@ -78,18 +78,22 @@ class SociCase(FetchCase):
         for tag in tags:
             self.server.push(self.layout.path, tag, "app")
 
+    def push_artifact(self, descriptor, tag=None):
+        soci.push(self.server.host, "app", self.layout, descriptor, tag)
+
     def push_v1(self, **more):
-        """The plain image, and beside it an index that refers to it."""
+        """The plain image, and beside it an index that refers to it. Its tag, and the index."""
         index = soci.add_v1(self.layout, self.image, SPAN, **more)
-        self.push("plain", self.image["digest"].replace(":", "-"))
-        return "plain", index
+        self.push("plain")
+        self.push_artifact(soci.put_referrers(self.layout, [index]), soci.fallback_tag(self.image))
+        return "plain", self.layout.document(index["digest"])
 
     def push_v2(self, **more):
-        """The image with the annotation that names its index."""
-        descriptor = soci.add_v2(self.layout, self.image, SPAN, "v2", **more)
-        self.push("v2-soci", "v2")
-        manifest = self.layout.document(descriptor["digest"])
-        return "v2", self.layout.document(manifest["annotations"][soci.INDEX_DIGEST])
+        """The image with the annotation that names its index. Its tag, and the index."""
+        _, index = soci.add_v2(self.layout, self.image, SPAN, "v2", **more)
+        self.push_artifact(index)
+        self.push("v2")
+        return "v2", self.layout.document(index["digest"])
 
     def mount(self, tag, *options):
         self.daemon = self.daemon or self.lamina(*options)
@@ -113,7 +117,7 @@ class SociCase(FetchCase):
 
     def referrer_requests(self):
         return (len(self.proxy.records("/referrers/")),
-                len(self.proxy.records("/manifests/" + self.image["digest"].replace(":", "-"))))
+                len(self.proxy.records("/manifests/" + soci.fallback_tag(self.image))))
 
 
 class SociTreeTest(SociCase):
@@ -286,8 +290,8 @@ class SociDistrustTest(SociCase):
         self.make_image()
         other = small.make(self.layout, "other", {"x": b"x"})
         index = soci.add_v1(self.layout, other, SPAN)
-        soci.refer(self.layout, self.image, [index])
-        self.push("plain", self.image["digest"].replace(":", "-"))
+        self.push("plain")
+        self.push_artifact(soci.put_referrers(self.layout, [index]), soci.fallback_tag(self.image))
         os.listdir(self.mount("plain"))
         self.assertEqual(len(self.whole_streams(0)), 1)
 
@@ -321,9 +325,9 @@ class SociDebianTest(MountCase):
         layout = Layout(self.folder + "/layout")
         (entry,) = json.loads(read(layout.path + "/index.json"))["manifests"]
         image = {key: entry[key] for key in ("mediaType", "digest", "size")}
-        soci.add_v2(layout, image, 1 << 22, "soci")
+        _, soci_index = soci.add_v2(layout, image, 1 << 22, "soci")
         server = self.registry()
-        server.push(layout.path, "soci-soci", "debian")
+        soci.push(server.host, "debian", layout, soci_index)
         server.push(layout.path, "soci", "debian")
         daemon = self.lamina()
         rootfs = daemon.path(canonical_host(server.host), "debian", "soci", "rootfs")
