@@ -78,8 +78,16 @@ std::string HostOf(const CLI::ConfigItem& item) {
 
 // The option that a key of a registry's section stands for; empty where it is none.
 std::string RegistryOptionOf(const CLI::ConfigItem& item) {
+  if (item.name == "strict") return "strict-registry";
   const bool known = item.name == "tag-ttl" || item.name == "negative-ttl";
   return known ? "registry-" + item.name : "";
+}
+
+// The argument that one of its values makes; empty where it asks for nothing.
+std::string RegistryArgument(const CLI::ConfigItem& item, const std::string& value) {
+  const std::string option = RegistryOptionOf(item);
+  if (item.name != "strict") return fmt::format("--{}={}={}", option, HostOf(item), value);
+  return value == "true" ? fmt::format("--{}={}", option, HostOf(item)) : "";
 }
 
 Status CheckValues(const CLI::ConfigItem& item) {
@@ -94,7 +102,11 @@ Status Check(const CLI::App& app, const CLI::ConfigItem& item) {
   if (IsOfRegistry(item)) {
     if (RegistryOptionOf(item).empty())
       return Error{Code::kInvalid, Quote(item.fullname()) + " is no option of a registry"};
-    return CheckValues(item);
+    RETURN_IF_ERROR(CheckValues(item));
+    for (const std::string& value : item.inputs)
+      if (item.name == "strict" && value != "true" && value != "false")
+        return Error{Code::kInvalid, Quote(item.fullname()) + " is neither true nor false"};
+    return {};
   }
   const auto commands = CommandsOf(app, item);
   if (commands.empty())
@@ -123,7 +135,8 @@ Result<std::vector<std::string>> ConfigArguments(const CLI::App& app, const CLI:
       const std::string option = RegistryOptionOf(item);
       if (HasKey(command, option))
         for (const std::string& value : item.inputs)
-          arguments.push_back(fmt::format("--{}={}={}", option, HostOf(item), value));
+          if (std::string argument = RegistryArgument(item, value); !argument.empty())
+            arguments.push_back(std::move(argument));
       continue;
     }
     const bool other_section = !item.parents.empty() && SectionOfItem(item) != section;

@@ -90,6 +90,12 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
                   "HOST=SECONDS: --negative-ttl of one registry")
       ->allow_extra_args(false)
       ->check(CheckRegistryTtl);
+  command.add_flag("--strict", common.strict,
+                   "show nothing of a layer before all of it has been verified; without it a layer "
+                   "that carries an index is read at once, each piece verified by that");
+  command.add_option("--strict-registry", common.strict_registries,
+                     "HOST[:PORT] whose images are --strict (in a file: strict = true of "
+                     "[registry.\"HOST\"])");
   command.add_option("--insecure-registry", common.insecure_registries,
                      "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
   command
@@ -320,8 +326,9 @@ Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::stri
 // The options that belong to the process that holds the store, as far as the command line has them.
 std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
-  for (const char* name : {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl",
-                           "--registry-negative-ttl", "--insecure-registry", "--ca-file"}) {
+  for (const char* name :
+       {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
+        "--strict-registry", "--insecure-registry", "--ca-file"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }

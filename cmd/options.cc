@@ -59,6 +59,8 @@ Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   options.negative_ttl = std::chrono::seconds(common.negative_ttl_seconds);
   ASSIGN_OR_RETURN(options.tag_ttls, TtlsOf(common.registry_tag_ttls));
   ASSIGN_OR_RETURN(options.negative_ttls, TtlsOf(common.registry_negative_ttls));
+  options.strict = common.strict;
+  options.strict_registries = common.strict_registries;
   options.insecure_registries = common.insecure_registries;
   options.registry.ca_file = common.ca_file;
   options.registry.credentials = CredentialsOfHost;

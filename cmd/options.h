@@ -23,6 +23,8 @@ struct CommonOptions {
   int negative_ttl_seconds = 5;
   std::vector<std::string> registry_tag_ttls;  // "docker.io=300"; the last of a registry counts
   std::vector<std::string> registry_negative_ttls;
+  bool strict = false;
+  std::vector<std::string> strict_registries;
   std::vector<std::string> insecure_registries;
   std::string ca_file;  // additional CA certificates, PEM
   std::string log_level = "info";

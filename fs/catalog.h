@@ -41,12 +41,16 @@ struct CatalogOptions {
   std::map<std::string, std::chrono::seconds> negative_ttls;
   std::chrono::milliseconds name_bound{15000};  // for one answer of a registry about a name
   std::chrono::milliseconds read_bound{30000};
+  // Nothing shows before its layer has been verified as a whole: for all, or for single registries.
+  bool strict = false;
+  std::vector<std::string> strict_registries;
   std::vector<std::string> insecure_registries;
   RegistryOptions registry;
 
   // For a registry or anything below it.
   std::chrono::seconds TagTtl(const std::string& name) const;
   std::chrono::seconds NegativeTtl(const std::string& name) const;
+  bool IsStrict(const std::string& name) const;
 };
 
 // What a tag names, and who said so.

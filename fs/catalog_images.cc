@@ -191,7 +191,8 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
                            .parsed_config = std::move(parsed_config),
                            .origin = sources.empty() ? "" : sources.front()->origin(),
                            .local = !sources.empty() && sources.front()->pool_key() == "local"};
-  return std::make_shared<Image>(std::move(documents), sources, layers_, paths_);
+  return std::make_shared<Image>(std::move(documents), sources, layers_, paths_,
+                                 options_.IsStrict(repository));
 }
 
 }  // namespace lamina

@@ -21,6 +21,11 @@ std::chrono::seconds TtlOf(const std::map<std::string, std::chrono::seconds>& of
 
 }  // namespace
 
+bool CatalogOptions::IsStrict(const std::string& name) const {
+  return strict ||
+         std::ranges::find(strict_registries, RegistryPart(name)) != strict_registries.end();
+}
+
 std::chrono::seconds CatalogOptions::TagTtl(const std::string& name) const {
   return TtlOf(tag_ttls, name, tag_ttl);
 }

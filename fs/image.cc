@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "fs/soci_finder.h"
 
 namespace lamina {
 namespace {
@@ -31,12 +32,16 @@ std::string PoolKeyOf(const std::vector<std::shared_ptr<RepositorySource>>& sour
 }  // namespace
 
 Image::Image(ImageDocuments documents, std::vector<std::shared_ptr<RepositorySource>> sources,
-             LayerStore& layers, StorePaths paths)
+             LayerStore& layers, StorePaths paths, bool strict)
     : documents_(std::move(documents)),
       sources_(std::move(sources)),
       pool_key_(PoolKeyOf(sources_)),
       layers_(layers),
       paths_(std::move(paths)),
+      strict_(strict),
+      soci_(std::make_shared<SociFinder>(
+          fmt::format("{}@{}", documents_.repository, documents_.digest.ToString()),
+          documents_.manifest_digest, documents_.parsed_manifest, sources_)),
       layer_trees_(documents_.parsed_manifest.layers.size()) {
   for (const Descriptor& layer : documents_.parsed_manifest.layers) {
     progress_.push_back(std::make_shared<LayerProgress>());
@@ -80,7 +85,10 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
                             .cancel = &layers_.cancelled()};
   std::vector<Digest> digests;
   for (size_t i = 0; i < count; ++i) digests.push_back(documents_.parsed_manifest.layers[i].digest);
+  for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(layers_.CheckNotRefused(RequestFor(i)));
   const std::string path = paths_.Tree(TreeKey(digests, options));
+  // A strict image's tree may have been merged when its layers were believed.
+  if (strict_) RETURN_IF_ERROR(OpenLayers(count));
   auto tree = Tree::Open(path);
   if (!tree) {
     if (tree.error().code != Code::kNotFound)
@@ -116,7 +124,9 @@ LayerRequest Image::RequestFor(size_t number) const {
           .name = fmt::format("layer {} ({}) of {}", number, descriptor.digest.ToString(),
                               documents_.repository),
           .sources = sources_,
-          .progress = progress_[number]};
+          .progress = progress_[number],
+          .strict = strict_,
+          .soci = soci_};
 }
 
 // On a thread of its own, so nothing is thrown.
@@ -154,8 +164,21 @@ Result<std::shared_ptr<Layer>> Image::LayerOf(MountedTree& mounted, uint32_t dev
   if (device >= mounted.layers_.size())
     return Error{Code::kCorrupt, fmt::format("the tree of {} names a layer that is not there",
                                              documents_.repository)};
-  if (auto layer = mounted.layers_[device].shared()) return layer;
+  if (auto layer = mounted.layers_[device].shared()) {
+    if (layer->refusal() != nullptr) return *layer->refusal();
+    return layer;
+  }
   ASSIGN_OR_RETURN(auto layer, layers_.Get(RequestFor(device)));
+  return mounted.layers_[device].Set(std::move(layer));
+}
+
+// The pass over the whole layer, where none has been made.
+Result<std::shared_ptr<Layer>> Image::VerifiedLayerOf(MountedTree& mounted, uint32_t device) {
+  ASSIGN_OR_RETURN(auto layer, LayerOf(mounted, device));
+  if (layer->verified()) return layer;
+  LayerRequest request = RequestFor(device);
+  request.strict = true;
+  ASSIGN_OR_RETURN(layer, layers_.Get(request));
   return mounted.layers_[device].Set(std::move(layer));
 }
 
@@ -176,6 +199,7 @@ Result<bool> Image::TryReadFile(const MountedTree& mounted, Nid nid, uint64_t of
     const Layer* layer =
         extent.device < mounted.layers_.size() ? mounted.layers_[extent.device].get() : nullptr;
     if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, part.size())) return false;
+    if (layer->refusal() != nullptr) return *layer->refusal();
     // A cache file that was cut or lost under us is not the reader's trouble: the slow path repairs
     // it.
     if (!layer->cache().ReadReady(extent.flat_offset, part)) return false;
@@ -239,7 +263,7 @@ Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) 
   ASSIGN_OR_RETURN(const auto tree, EnsureTree());
   std::vector<std::shared_ptr<Layer>> layers(tree->layer_count());
   for (uint32_t device = 0; device < layers.size(); ++device) {
-    ASSIGN_OR_RETURN(layers[device], LayerOf(*tree, device));
+    ASSIGN_OR_RETURN(layers[device], VerifiedLayerOf(*tree, device));
   }
   uint64_t all = 0;
   uint64_t done = 0;

@@ -43,6 +43,25 @@ struct ImageDocuments {
   bool local = false;  // that is on this machine
 };
 
+// A layer that was opened by a foreign index is followed by the same layer with its own one, once
+// that has been made of the whole layer. Whoever reads from the first may go on. Any thread; get()
+// takes no lock.
+class LayerSlot {
+ public:
+  Layer* get() const { return verified_.get() != nullptr ? verified_.get() : first_.get(); }
+  std::shared_ptr<Layer> shared() const {
+    return verified_.get() != nullptr ? verified_.shared() : first_.shared();
+  }
+  // Returns the one that stays.
+  std::shared_ptr<Layer> Set(std::shared_ptr<Layer> layer) {
+    return layer->verified() ? verified_.Set(std::move(layer)) : first_.Set(std::move(layer));
+  }
+
+ private:
+  SetOnce<Layer> first_;
+  SetOnce<Layer> verified_;
+};
+
 // A tree with the layers that its extents point into, device i being layer i. Layers open when
 // first read.
 class MountedTree {
@@ -56,14 +75,15 @@ class MountedTree {
   friend class Image;
   std::shared_ptr<const Tree> tree_;
   // Sized once; each is set when its layer is first read, and read without a lock on the hit path.
-  std::vector<SetOnce<Layer>> layers_;
+  std::vector<LayerSlot> layers_;
 };
 
 class Image {
  public:
-  // `sources` may hold the layers, nearest first.
+  // `sources` may hold the layers, nearest first. `strict`: nothing shows before its layer has been
+  // verified as a whole.
   Image(ImageDocuments documents, std::vector<std::shared_ptr<RepositorySource>> sources,
-        LayerStore& layers, StorePaths paths);
+        LayerStore& layers, StorePaths paths, bool strict = false);
   ~Image();
 
   const ImageDocuments& documents() const { return documents_; }
@@ -110,8 +130,9 @@ class Image {
 
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
-  // Fetches every missing chunk; blocks. `progress` is asked after each chunk whether to go on.
-  // kCancelled where it says no, and once the layer store is cancelled.
+  // Fetches every missing chunk, and verifies as a whole what a foreign index spoke for; blocks.
+  // `progress` is asked after each chunk whether to go on. kCancelled where it says no, and once
+  // the layer store is cancelled.
   Status FetchAll(const std::function<bool(uint64_t done_chunks, uint64_t all_chunks)>& progress);
 
  private:
@@ -123,6 +144,7 @@ class Image {
   Status FetchLayer(Layer& layer, const std::function<bool()>& progress) const;
   Status FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan out) const;
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
+  Result<std::shared_ptr<Layer>> VerifiedLayerOf(MountedTree& mounted, uint32_t device);
   LayerRequest RequestFor(size_t number) const;
 
   const ImageDocuments documents_;
@@ -130,6 +152,8 @@ class Image {
   const std::string pool_key_;
   LayerStore& layers_;
   const StorePaths paths_;
+  const bool strict_;
+  const std::shared_ptr<SociFinder> soci_;
   std::vector<std::shared_ptr<LayerProgress>> progress_;
   SetOnce<MountedTree> tree_;
   std::vector<SetOnce<MountedTree>> layer_trees_;

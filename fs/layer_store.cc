@@ -7,13 +7,24 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fs/foreign_layers.h"
 #include "fs/layer_chunks.h"
 #include "index/chunk_reader.h"
 #include "index/compression.h"
+#include "index/index_compare.h"
 #include "index/layer_indexer.h"
 
 namespace lamina {
 namespace {
+
+// Bytes of the text that says why a layer is refused.
+constexpr uint64_t kMaxReason = 64u << 10;
+
+Status WriteRefusal(const std::string& path, const std::string& reason) {
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  RETURN_IF_ERROR(PwriteExactly(file.fd(), AsBytes(reason), 0, path));
+  return file.Commit();
+}
 
 // Feeds the cache from the indexing pass.
 class CacheSink : public FlatSink {
@@ -70,6 +81,7 @@ std::string FlightKey(const LayerRequest& request) {
   std::string key =
       fmt::format("{} {} {}", request.descriptor.digest.ToString(), request.descriptor.size,
                   request.diff_id ? request.diff_id->ToString() : "");
+  if (request.strict) key += " strict";
   for (const auto& source : request.sources) key += " " + source->origin();
   return key;
 }
@@ -91,8 +103,15 @@ std::shared_ptr<Layer> LayerStore::Opened(const LayerRequest& request) {
     const auto at = open_.find(request.descriptor.digest);
     if (at != open_.end()) layer = at->second.lock();
   }
+  if (layer && request.strict && !layer->verified()) return nullptr;
   if (layer) layer->chunks_->AddSources(request.sources, request.descriptor);
   return layer;
+}
+
+Status LayerStore::CheckNotRefused(const LayerRequest& request) const {
+  const auto reason = ReadWholeFile(paths_.Refusal(request.descriptor.digest), kMaxReason);
+  if (reason) return Error{Code::kInvalid, fmt::format("{}: {}", request.name, *reason)};
+  return reason.error().code == Code::kNotFound ? Status() : Status(reason.error());
 }
 
 Result<std::shared_ptr<Layer>> LayerStore::Get(const LayerRequest& request) {
@@ -107,7 +126,8 @@ Result<std::shared_ptr<Layer>> LayerStore::Get(const LayerRequest& request) {
 Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& request) {
   auto layer = Opened(request);
   if (!layer) {
-    ASSIGN_OR_RETURN(auto index, OpenIndex(request.descriptor.digest));
+    RETURN_IF_ERROR(CheckNotRefused(request));
+    ASSIGN_OR_RETURN(auto index, OpenIndex(request));
     ASSIGN_OR_RETURN(layer, Assemble(request, index));
   }
   RETURN_IF_ERROR(CheckFacts(layer->index().facts(), request));
@@ -117,7 +137,8 @@ Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& reques
 Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& request) {
   if (cancelled_) return Error{Code::kCancelled, "lamina is stopping"};
   if (auto layer = Opened(request)) return layer;
-  auto index = OpenIndex(request.descriptor.digest);
+  RETURN_IF_ERROR(CheckNotRefused(request));
+  auto index = OpenIndex(request);
   if (!index && IsToBeMade(index.error().code)) {
     if (index.error().code != Code::kNotFound) {
       LogWarning(fmt::format("{}: {}; indexing it again", request.name, index.error().message));
@@ -136,13 +157,30 @@ Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& reque
   return Assemble(request, *index);
 }
 
-Result<std::shared_ptr<const LayerIndex>> LayerStore::OpenIndex(const Digest& digest) const {
+Result<std::shared_ptr<const LayerIndex>> LayerStore::OpenIndex(const LayerRequest& request) const {
+  const Digest& digest = request.descriptor.digest;
   ASSIGN_OR_RETURN(auto index, LayerIndex::Open(paths_.Index(digest), digest));
   RETURN_IF_ERROR(CheckResumable(*index));
+  if (request.strict && index->facts().kind != IndexKind::kOwn)
+    return Error{Code::kNotFound, "the layer has not been verified as a whole yet"};
   return index;
 }
 
+IndexRequest LayerStore::PassOf(const LayerRequest& request) {
+  return {.blob_digest = request.descriptor.digest,
+          .blob_size = request.descriptor.size,
+          .diff_id = request.diff_id,
+          .hides_stargz_files = HasStargzFiles(request.descriptor),
+          .name = request.name,
+          .output_path = paths_.Index(request.descriptor.digest),
+          .memory = &index_memory_,
+          .windows = &decoding_->windows,
+          .cancel = &cancelled_};
+}
+
 Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerRequest& request) {
+  auto foreign = ForeignIndex(request);
+  if (foreign || foreign.error().code != Code::kNotFound) return foreign;
   Error failure{Code::kUnavailable, fmt::format("{}: no source holds it", request.name)};
   for (size_t i = 0; i < request.sources.size(); ++i) {
     auto index = IndexFrom(*request.sources[i], request);
@@ -156,6 +194,19 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   return failure;
 }
 
+// What the layer carries, if it does.
+Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const LayerRequest& request) {
+  IndexRequest pass = PassOf(request);
+  pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
+    return Publish(request, index, file, nullptr);
+  };
+  ASSIGN_OR_RETURN(auto index, IndexFromForeign(request, pass));
+  ++counters_->foreign;
+  LogInfo(fmt::format("{} is lazy by its {} index: {}", request.name,
+                      IndexKindName(index->facts().kind), index->origin()));
+  return index;
+}
+
 Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource& source,
                                                                 const LayerRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, source.OpenBlob(request.descriptor));
@@ -166,16 +217,9 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource
   std::optional<CacheSink> sink;
   if (writer) sink.emplace(**writer);
 
-  IndexRequest pass{.blob_digest = request.descriptor.digest,
-                    .blob_size = request.descriptor.size,
-                    .digest_is_name = blob->digest_is_name(),
-                    .diff_id = request.diff_id,
-                    .name = request.name,
-                    .output_path = paths_.Index(request.descriptor.digest),
-                    .sink = sink ? &*sink : nullptr,
-                    .memory = &index_memory_,
-                    .windows = &decoding_->windows,
-                    .cancel = &cancelled_};
+  IndexRequest pass = PassOf(request);
+  pass.digest_is_name = blob->digest_is_name();
+  pass.sink = sink ? &*sink : nullptr;
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
     return Publish(request, index, file, writer ? writer->get() : nullptr);
   };
@@ -192,13 +236,46 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource
   return index;
 }
 
-// The cache first, then the index. Where a pass over the same layer from another source was faster,
-// its files stay: they are in use.
+// Where a pass over the same layer from another source was faster, its files stay: they are in use.
+// An index that was made of the whole layer takes the place of one that was believed, if that was
+// right.
+Result<bool> LayerStore::MayTakePlace(const LayerRequest& request, const LayerIndex& index) {
+  const Digest& digest = request.descriptor.digest;
+  const auto before = LayerIndex::Open(paths_.Index(digest), digest);
+  if (!before) return true;
+  if ((*before)->facts().kind == IndexKind::kOwn || index.facts().kind != IndexKind::kOwn)
+    return false;
+  const Status same = SameTree(**before, index);
+  if (same) return true;
+  const Error reason = same.error().Within(
+      fmt::format("the layer is not what its {} index says ({}) and is not served",
+                  IndexKindName((*before)->facts().kind), (*before)->origin()));
+  Refuse(request, reason);
+  return reason;
+}
+
+// For ever: its bytes have their digest, so they would be as wrong the next time.
+void LayerStore::Refuse(const LayerRequest& request, const Error& reason) {
+  const Digest& digest = request.descriptor.digest;
+  LogError(fmt::format("{}: {}", request.name, reason.message));
+  if (Status kept = WriteRefusal(paths_.Refusal(digest), reason.message); !kept)
+    LogError(kept.error().message);
+  std::shared_ptr<Layer> layer;
+  {
+    MutexLock lock(mutex_);
+    const auto at = open_.find(digest);
+    if (at != open_.end()) layer = at->second.lock();
+  }
+  if (layer) layer->refusal_.Set(std::make_shared<Error>(reason));
+}
+
+// The cache first, then the index.
 Status LayerStore::Publish(const LayerRequest& request,
                            const std::shared_ptr<const LayerIndex>& index, AtomicFile& file,
                            CacheWriter* writer) {
   const auto publish = [&]() -> Result<bool> {
-    if (FileExists(paths_.Index(request.descriptor.digest))) return true;
+    ASSIGN_OR_RETURN(const bool takes_place, MayTakePlace(request, *index));
+    if (!takes_place) return true;
     if (writer != nullptr) {
       const LayerChunks owner(index, counters_, decoding_);
       if (Status kept = writer->Commit(owner); !kept)
@@ -216,7 +293,8 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
     const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index) {
   auto assembled =
       assembling_.Do(request.descriptor.digest, [&]() -> Result<std::shared_ptr<Layer>> {
-        if (auto layer = Opened(request)) return layer;
+        auto open = Opened(request);
+        if (open && open->verified() == (index->facts().kind == IndexKind::kOwn)) return open;
         auto chunks = std::make_shared<LayerChunks>(index, counters_, decoding_);
         chunks->AddSources(request.sources, request.descriptor);
         ASSIGN_OR_RETURN(auto cache,

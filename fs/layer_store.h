@@ -21,18 +21,21 @@
 #include "base/digest.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "base/set_once.h"
 #include "base/single_flight.h"
 #include "fetch/chunk_cache.h"
 #include "fetch/manifest.h"
 #include "fetch/repository_source.h"
 #include "fs/layout.h"
 #include "index/layer_index.h"
+#include "index/layer_indexer.h"
 #include "index/memory_budget.h"
 
 namespace lamina {
 
 class AtomicFile;
 class LayerChunks;
+class SociFinder;
 struct DecodeResources;
 
 class Layer {
@@ -41,6 +44,11 @@ class Layer {
   const LayerIndex& index() const { return *index_; }
   const std::shared_ptr<const LayerIndex>& shared_index() const { return index_; }
   LayerCache& cache() const { return *cache_; }
+  // Has all of the layer been verified, or only what was read?
+  bool verified() const { return index_->facts().kind == IndexKind::kOwn; }
+  // Set once the whole layer has come and is not what its index says: nothing of it is to be served
+  // any more.
+  const Error* refusal() const { return refusal_.get(); }
 
  private:
   friend class LayerStore;
@@ -50,6 +58,7 @@ class Layer {
   std::shared_ptr<const LayerIndex> index_;
   std::shared_ptr<LayerChunks> chunks_;
   std::shared_ptr<LayerCache> cache_;
+  SetOnce<Error> refusal_;
 };
 
 // How far the indexing of a layer is; read by status.json and progress bars while it runs.
@@ -66,10 +75,14 @@ struct LayerRequest {
   std::string name;  // for messages: "layer 2 (sha256:…) of docker.io/library/debian@sha256:…"
   std::vector<std::shared_ptr<RepositorySource>> sources;  // that may hold it, nearest first
   std::shared_ptr<LayerProgress> progress;                 // may be absent
+  // Only a layer that was verified as a whole will do: no foreign index is believed.
+  bool strict = false;
+  std::shared_ptr<SociFinder> soci = nullptr;  // of the image; absent: nobody is asked for zTOCs
 };
 
 struct LayerCounters {
   std::atomic<uint64_t> indexed{0};  // passes finished
+  std::atomic<uint64_t> foreign{0};  // indexes made of TOCs and zTOCs
   std::atomic<uint64_t> index_failures{0};
   std::atomic<uint64_t> chunk_fetches{0};  // chunks decoded from the source
 };
@@ -82,10 +95,14 @@ class LayerStore {
   // The open layer; indexes it first where no index is there yet. Of callers with the same sources
   // one leads the pass and the others wait for it; those with other sources lead their own, so that
   // nobody waits for a place that he has not named. Failures are delivered to all who wait and not
-  // remembered. kCorrupt where the layer is not the one that the request describes.
+  // remembered, but for one: a layer that is not what a foreign index said of it is refused for
+  // ever (kInvalid). kCorrupt where the layer is not the one that the request describes.
   Result<std::shared_ptr<Layer>> Get(const LayerRequest& request);
   // The layer if it is open or its index is on disk; kNotFound otherwise. Local disk only.
   Result<std::shared_ptr<Layer>> GetIndexed(const LayerRequest& request);
+
+  // Has this layer been refused? Local disk only.
+  Status CheckNotRefused(const LayerRequest& request) const;
 
   // Running passes give up with kCancelled, later calls fail.
   void Cancel() { cancelled_ = true; }
@@ -98,12 +115,16 @@ class LayerStore {
  private:
   std::shared_ptr<Layer> Opened(const LayerRequest& request);
   Result<std::shared_ptr<Layer>> OpenOrIndex(const LayerRequest& request);
-  Result<std::shared_ptr<const LayerIndex>> OpenIndex(const Digest& digest) const;
+  Result<std::shared_ptr<const LayerIndex>> OpenIndex(const LayerRequest& request) const;
   Result<std::shared_ptr<const LayerIndex>> MakeIndex(const LayerRequest& request);
+  IndexRequest PassOf(const LayerRequest& request);
+  Result<std::shared_ptr<const LayerIndex>> ForeignIndex(const LayerRequest& request);
   Result<std::shared_ptr<const LayerIndex>> IndexFrom(RepositorySource& source,
                                                       const LayerRequest& request);
   Status Publish(const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index,
                  AtomicFile& file, CacheWriter* writer);
+  Result<bool> MayTakePlace(const LayerRequest& request, const LayerIndex& index);
+  void Refuse(const LayerRequest& request, const Error& reason);
   Result<std::shared_ptr<Layer>> Assemble(const LayerRequest& request,
                                           const std::shared_ptr<const LayerIndex>& index);
 

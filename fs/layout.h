@@ -21,6 +21,10 @@ struct StorePaths {
   std::string Index(const Digest& layer) const {
     return IndexFolder() + "/" + layer.PathName() + ".idx";
   }
+  // Why the layer is not served, where it is not what an index that was believed has said.
+  std::string Refusal(const Digest& layer) const {
+    return IndexFolder() + "/" + layer.PathName() + ".refused";
+  }
   std::string Tree(const Digest& key) const {
     return TreeFolder() + "/" + key.PathName() + ".erofs";
   }

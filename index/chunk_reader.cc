@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "index/piece_reader.h"
 #include "index/raw_reader.h"
 
 namespace lamina {
@@ -124,8 +125,12 @@ Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, M
     std::fill(out.begin(), out.end(), uint8_t{0});
     return {};
   }
+  const bool pieces = index.piece_count() > 0;
   const ChunkWork work{index, number, chunk, blob, out, deadline, passing, shared};
-  if (Status status = Decode(work); !status) {
+  const Status status = pieces ? DecodePieces(index, chunk, blob, out, deadline,
+                                              shared == nullptr ? nullptr : &shared->windows)
+                               : Decode(work);
+  if (!status) {
     return status.error().Within(
         fmt::format("chunk {} of layer {}", number, index.facts().blob_digest.ToString()));
   }

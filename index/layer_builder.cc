@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "index/toc_files.h"
 
 namespace lamina {
 
@@ -23,7 +24,8 @@ LayerBuilder::LayerBuilder(const IndexRequest& request)
               [sink = request.sink] { return sink != nullptr && sink->GiveBack(); }),
       tree_(writer_, TreeLimits(request), [this](std::string text) { OnWarning(std::move(text)); }),
       chunker_(writer_, request.sink),
-      layout_(writer_, chunker_) {}
+      layout_(writer_, chunker_),
+      hides_stargz_files_(request.hides_stargz_files) {}
 
 Status LayerBuilder::OnEntry(const TarEntry& entry) {
   const Status added = AddEntry(entry);
@@ -33,6 +35,8 @@ Status LayerBuilder::OnEntry(const TarEntry& entry) {
 
 Status LayerBuilder::AddEntry(const TarEntry& entry) {
   RETURN_IF_ERROR(layout_.EndFile());
+  keeps_data_ = false;
+  if (hides_stargz_files_ && IsStargzOwnFile(entry.path)) return {};
   ASSIGN_OR_RETURN(const bool stays, tree_.Add(entry));
   keeps_data_ = stays && (entry.size > 0 || entry.sparse);
   if (!keeps_data_) return {};

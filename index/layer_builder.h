@@ -42,6 +42,7 @@ class LayerBuilder : public TarHandler {
   Chunker chunker_;
   FlatLayout layout_;
   std::vector<std::string> warnings_;
+  const bool hides_stargz_files_;
   uint64_t more_warnings_ = 0;  // counted, not kept
   bool keeps_data_ = false;     // the data that comes belongs to a file of the tree
 };

@@ -41,9 +41,11 @@ struct IndexRequest {
   // beforehand: what verifies it is the diff id, where there is one.
   bool digest_is_name = false;
   std::optional<Digest> diff_id = {};  // of the image config; checked where given
-  std::string name;                    // of the layer in messages: "layer 2 (sha256:1f2e…)"
-  std::string output_path;             // of the index file, written atomically
-  FlatSink* sink = nullptr;            // may be absent
+  // Leaves out the files that writers of eStargz add for their own use (IsStargzOwnFile()).
+  bool hides_stargz_files = false;
+  std::string name;          // of the layer in messages: "layer 2 (sha256:1f2e…)"
+  std::string output_path;   // of the index file, written atomically
+  FlatSink* sink = nullptr;  // may be absent
   TarLimits tar_limits = {};
   uint64_t entry_limit = 10'000'000;
   // What all passes of the process may take together for their trees; outlives the pass. May be
