@@ -7,16 +7,17 @@ import contextlib
 import ctypes
 import datetime
 import gzip
+import http.client
 import io
-import json
 import os
 import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.parse
 
-from .oci import IMAGE_INDEX, IMAGE_MANIFEST, REF_NAME, Layout, sha256_of
+from .oci import IMAGE_INDEX, IMAGE_MANIFEST, Layout, sha256_of
 
 INDEX_V1 = "application/vnd.amazon.soci.index.v1+json"
 INDEX_V2 = "application/vnd.amazon.soci.index.v2+json"
@@ -233,38 +234,63 @@ def put_index_manifest(layout, kind, ztocs, subject=None):
 
 
 def add_v1(layout, image, span_size, **more):
-    """Adds a SOCI index of version 1 to a layout: it names the image as its subject and is found by the tag that stands
-    in for the referrers API. Its descriptor."""
+    """Stores a SOCI index of version 1, which names the image as its subject; its descriptor."""
     layout = layout if isinstance(layout, Layout) else Layout(layout)
     subject = {key: image[key] for key in ("mediaType", "digest", "size")}
     ztocs = put_ztocs(layout, layout.document(image["digest"]), span_size, **more)
-    index = put_index_manifest(layout, INDEX_V1, ztocs, subject)
-    refer(layout, image, [index])
-    return index
+    return put_index_manifest(layout, INDEX_V1, ztocs, subject)
 
 
-def refer(layout, image, referrers):
-    """Makes the fallback tag of the image name an index of these descriptors, besides those that it has."""
-    tag = image["digest"].replace(":", "-")
-    known = []
-    for entry in json.loads(_read(layout.path + "/index.json"))["manifests"]:
-        if entry.get("annotations", {}).get(REF_NAME) == tag:
-            known = layout.document(entry["digest"])["manifests"]
-    index = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": known + referrers}
-    layout.tag(layout.put_json(index, IMAGE_INDEX), tag)
+def fallback_tag(image):
+    """The tag that stands in for the list of what refers to the image."""
+    return image["digest"].replace(":", "-")
+
+
+def put_referrers(layout, referrers):
+    """Stores the document that such a tag names; its descriptor."""
+    return layout.put_json({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": referrers}, IMAGE_INDEX)
 
 
 def add_v2(layout, image, span_size, tag, **more):
-    """Stores the image anew, with the annotation that names its SOCI index of version 2, and tags it; its descriptor.
-    The index itself gets the tag TAG-soci, so that a copy of all tags has it."""
+    """Stores the image anew, with the annotation that names its SOCI index of version 2, and tags it; the descriptors of
+    both."""
     layout = layout if isinstance(layout, Layout) else Layout(layout)
     manifest = layout.document(image["digest"])
     index = put_index_manifest(layout, INDEX_V2, put_ztocs(layout, manifest, span_size, **more))
     manifest.setdefault("annotations", {})[INDEX_DIGEST] = index["digest"]
     descriptor = layout.put_json(manifest, IMAGE_MANIFEST)
     layout.tag(descriptor, tag)
-    layout.tag({key: index[key] for key in ("mediaType", "digest", "size")}, tag + "-soci")
-    return descriptor
+    return descriptor, index
+
+
+def _ask(host, method, target, body=b"", media_type="application/octet-stream"):
+    connection = http.client.HTTPConnection(host, timeout=60)
+    try:
+        connection.request(method, target, body, {"Content-Type": media_type})
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {target}: {answer.status} {text[:500]}")
+        return answer.headers.get("Location")
+    finally:
+        connection.close()
+
+
+def _push_blob(host, name, layout, digest):
+    where = urllib.parse.urlsplit(_ask(host, "POST", f"/v2/{name}/blobs/uploads/"))
+    query = (where.query + "&" if where.query else "") + "digest=" + urllib.parse.quote(digest)
+    _ask(host, "PUT", f"{where.path}?{query}", _read(layout.blob_path(digest)))
+
+
+def push(host, name, layout, descriptor, tag=None):
+    """Sends an artifact, or an index of them, as it is: skopeo writes indexes of artifacts anew."""
+    document = layout.document(descriptor["digest"])
+    for entry in document.get("manifests", []):
+        push(host, name, layout, entry)
+    for entry in [document["config"], *document["layers"]] if "config" in document else []:
+        _push_blob(host, name, layout, entry["digest"])
+    _ask(host, "PUT", f"/v2/{name}/manifests/{tag or descriptor['digest']}", _read(layout.blob_path(descriptor["digest"])),
+         descriptor["mediaType"])
 
 
 def main():
