@@ -71,20 +71,21 @@ class TreeTest(TocCase):
                 self.assert_lazy(toc.manifest_of(self.layout(name))["layers"])
 
     def test_tables_of_stargz_snapshotter_show_the_tree_of_the_plain_image(self):
-        """Its writers keep times in whole seconds."""
+        """[S57] Its writers keep times in whole seconds."""
         self.check(ROUNDED, compare.Options(whole_seconds=True))
 
     def test_tables_of_containers_storage_show_the_tree_of_the_plain_image(self):
         self.check(EXACT)
 
     def test_holes_are_not_fetched(self):
+        """[S55]"""
         layer = self.push("chunked")[0]["digest"]
         self.daemon = self.lamina()
         self.assertEqual(read(self.rootfs("chunked") + "/zeros/around"), b"A" * 1000 + bytes(3 << 20) + b"B" * 5000 + bytes(70000))
         self.assertLess(self.proxy.bytes_sent(layer), MOST_BYTES)
 
     def test_a_blob_whose_table_the_manifest_does_not_name_is_a_plain_layer(self):
-        """skopeo of Debian 12 writes such blobs."""
+        """[S56] skopeo of Debian 12 writes such blobs."""
         self.push("plain")
         bare = Layout(self.folder + "/bare")
         toc.rewrite(self.layout("chunked"), bare.path, lambda blob, layer: (blob, {"mediaType": layer["mediaType"]}))
@@ -94,7 +95,20 @@ class TreeTest(TocCase):
         self.assertTrue(any(not get.byte_range for get in self.proxy.gets(layers[0]["digest"])))
 
 
+    def test_a_layer_whose_table_lies_in_another_image_is_a_plain_layer(self):
+        """[S56]"""
+        self.push("plain")
+        self.push("external")
+        self.push("external-toc")
+        self.daemon = self.lamina()
+        own_files = os.listdir(self.rootfs("external"))
+        self.assertFalse([name for name in own_files if "landmark" in name or "stargz" in name])
+        self.assert_same("external")
+
+
 class CostTest(TocCase):
+    """[S55] The table, by its footer or by the manifest, and one chunk."""
+
     def check_cold_read(self, name):
         layers = self.push(name)
         layer = layers[0]["digest"]
@@ -138,7 +152,7 @@ class WrongTableTest(TocCase):
         self.daemon = self.lamina()
 
     def assert_refused(self, words):
-        """No name of it shows, the reason is told, and others are well."""
+        """[S58] No name of it shows, the reason is told, and others are well."""
         with self.assertRaises(OSError) as raised:
             os.listdir(self.rootfs("changed"))
         self.assertEqual(raised.exception.errno, errno.EIO)
@@ -177,6 +191,7 @@ class WrongTableTest(TocCase):
         self.assert_refused("'etc/big'")
 
     def check_wrong_chunk_digest(self, name, with_table, config):
+        """[S58]"""
         def change(document):
             for entry in document["entries"]:
                 if entry["name"] == "times/late":
@@ -198,7 +213,7 @@ class WrongTableTest(TocCase):
         self.check_wrong_chunk_digest("chunked", toc.with_chunked_table, None)
 
     def check_disagreement(self, name, with_table, config):
-        """Nobody can see it before all of the layer has come; then the layer is refused and stays so."""
+        """[S59] Nobody can see it before all of the layer has come; then the layer is refused and stays so."""
         def change(document):
             next(entry for entry in document["entries"] if entry["name"] == "owner")["uid"] = 0
         self.open_changed(name, with_table(change), config)
