@@ -29,6 +29,14 @@ void ShowLayer(size_t number, const Json& layer) {
   if (!layer.contains("lazy"))
     return Print("      not indexed yet: it streams once when something first reads it");
   Print(fmt::format("      {}; {}", layer.value("compression", ""), layer.value("lazy", "")));
+  Print(fmt::format("      index {}: {}", layer.value("index", ""),
+                    EscapeControl(layer.value("index_from", ""))));
+  const Json cost = layer.value("cold_read_bytes", Json::object());
+  Print(fmt::format("      a cold read of 4 KiB fetches {} (at most {})",
+                    HumanSize(cost.value("mean", uint64_t{0})),
+                    HumanSize(cost.value("most", uint64_t{0}))));
+  if (layer.contains("refused"))
+    Print("      REFUSED: " + EscapeControl(layer.value("refused", "")));
   Print(fmt::format("      {} of {} chunks local ({}); index {}",
                     layer.value("chunks_local", uint64_t{0}), layer.value("chunks", uint64_t{0}),
                     HumanSize(layer.value("bytes_local", uint64_t{0})),

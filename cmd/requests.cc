@@ -151,11 +151,19 @@ Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink
   const ProgressWatch watch([&] {
     uint64_t finished = 0;
     uint64_t all = 0;
+    Json layers = Json::array();
     for (const auto& layer : image.progress()) {
-      finished += layer->done_bytes;
-      all += layer->total_bytes;
+      const uint64_t done = layer->done_bytes;
+      const uint64_t of = layer->total_bytes;
+      finished += done;
+      all += of;
+      layers.push_back({done, of});
     }
-    return progress(Json{{"what", "indexing"}, {"unit", "bytes"}, {"done", finished}, {"of", all}});
+    return progress(Json{{"what", "indexing"},
+                         {"unit", "bytes"},
+                         {"done", finished},
+                         {"of", all},
+                         {"layers", std::move(layers)}});
   });
   return image.EnsureTree();
 }

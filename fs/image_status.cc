@@ -11,15 +11,41 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 const char* LazinessOf(const LayerFacts& facts) {
+  switch (facts.kind) {
+    case IndexKind::kStargz:
+    case IndexKind::kZstdChunked:
+      return "any piece of a file, by the layer's own table of contents";
+    case IndexKind::kSoci:
+      return "any span, by the checkpoints of a SOCI index";
+    case IndexKind::kOwn:
+      break;
+  }
   switch (facts.compression) {
     case Compression::kNone:
       return "any range, uncompressed";
     case Compression::kGzip:
-      return "any range, by inflate checkpoints made when it was indexed";
+      return "any range, by inflate checkpoints made when it was indexed here";
     case Compression::kZstd:
-      return "by zstd frame";
+      // A window of some MiB would have to be kept for each place inside a frame.
+      return facts.checkpoint_count > 1
+                 ? "by zstd frame"
+                 : "not lazy: one zstd frame, which is decoded from its start up to what the cache "
+                   "lacks";
   }
   return "";
+}
+
+const char* VerifiedBy(IndexKind kind) {
+  switch (kind) {
+    case IndexKind::kStargz:
+    case IndexKind::kZstdChunked:
+      return "each piece by its digest in the table of contents when read; the whole layer not yet";
+    case IndexKind::kSoci:
+      return "each compressed span by its digest in the zTOC when read; the whole layer not yet";
+    case IndexKind::kOwn:
+      break;
+  }
+  return "blob digest and diff id when indexed; what is fetched again by states of the blob digest";
 }
 
 Json OpenLayerJson(const Layer& layer) {
@@ -28,7 +54,11 @@ Json OpenLayerJson(const Layer& layer) {
   Json json{
       {"compression", CompressionName(facts.compression)},
       {"lazy", LazinessOf(facts)},
-      {"verified", "blob digest and diff id when indexed; each chunk by its sha256 when read"},
+      {"index", IndexKindName(facts.kind)},
+      {"index_from", layer.index().origin()},
+      {"verified", VerifiedBy(facts.kind)},
+      {"verified_whole", layer.verified()},
+      {"cold_read_bytes", {{"mean", layer.cold_read().mean}, {"most", layer.cold_read().most}}},
       {"diff_id", facts.diff_id.ToString()},
       {"entries", facts.entry_count},
       {"flat_bytes", facts.flat_size},
@@ -37,6 +67,7 @@ Json OpenLayerJson(const Layer& layer) {
       {"chunks_local", usage.chunks_present},
       {"bytes_local", usage.bytes_present},
       {"disk_bytes", usage.disk_bytes}};
+  if (layer.refusal() != nullptr) json["refused"] = layer.refusal()->message;
   if (auto warnings = layer.index().Warnings(); !warnings.empty()) json["warnings"] = warnings;
   return json;
 }

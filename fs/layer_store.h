@@ -30,6 +30,7 @@
 #include "index/layer_index.h"
 #include "index/layer_indexer.h"
 #include "index/memory_budget.h"
+#include "index/read_cost.h"
 
 namespace lamina {
 
@@ -44,6 +45,8 @@ class Layer {
   const LayerIndex& index() const { return *index_; }
   const std::shared_ptr<const LayerIndex>& shared_index() const { return index_; }
   LayerCache& cache() const { return *cache_; }
+  // Of a read of a few bytes, none of which is local.
+  const ReadCost& cold_read() const { return cold_read_; }
   // Has all of the layer been verified, or only what was read?
   bool verified() const { return index_->facts().kind == IndexKind::kOwn; }
   // Set once the whole layer has come and is not what its index says: nothing of it is to be served
@@ -54,10 +57,14 @@ class Layer {
   friend class LayerStore;
   Layer(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerChunks> chunks,
         std::shared_ptr<LayerCache> cache)
-      : index_(std::move(index)), chunks_(std::move(chunks)), cache_(std::move(cache)) {}
+      : index_(std::move(index)),
+        chunks_(std::move(chunks)),
+        cache_(std::move(cache)),
+        cold_read_(ColdReadCost(*index_)) {}
   std::shared_ptr<const LayerIndex> index_;
   std::shared_ptr<LayerChunks> chunks_;
   std::shared_ptr<LayerCache> cache_;
+  const ReadCost cold_read_;
   SetOnce<Error> refusal_;
 };
 

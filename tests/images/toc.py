@@ -131,10 +131,10 @@ class Containerd:
         shutil.rmtree(unpacked, ignore_errors=True)
         os.makedirs(unpacked)
         subprocess.run(["tar", "-C", unpacked, "-xf", archive], check=True)
-        _rewrite(Layout(unpacked), layout, lambda blob, layer: (blob, layer))
+        rewrite(Layout(unpacked), layout, lambda blob, layer: (blob, layer))
 
 
-def _rewrite(source, target, change, config=None):
+def rewrite(source, target, change, config=None):
     """An image in the layout folder `target` like the one of `source`, each layer by change(blob, descriptor)."""
     manifest = manifest_of(source)
     layout = Layout(target)
@@ -167,7 +167,7 @@ def _push_chunked(folder):
     quiet = {"check": True, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "cwd": folder}
     image = subprocess.run([*buildah, "pull", f"oci:layouts/plain:{TAG}"], **quiet).stdout.split()[-1]
     subprocess.run([*buildah, "push", "--compression-format", "zstd:chunked", image, f"oci:storage/out:{TAG}"], **quiet)
-    _rewrite(Layout(storage + "/out"), folder + "/layouts/chunked", lambda blob, layer: (blob, layer))
+    rewrite(Layout(storage + "/out"), folder + "/layouts/chunked", lambda blob, layer: (blob, layer))
     shutil.rmtree(storage)
 
 
@@ -198,6 +198,40 @@ def table_of(blob):
         return archive.extractfile(TOC_NAME).read()
 
 
+def with_table(change):
+    """For rewrite(): the table of an eStargz layer as change(document) leaves it, named by the manifest."""
+    def rewritten(blob, layer):
+        document = json.loads(table_of(blob))
+        change(document)
+        table = json.dumps(document).encode()
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            info = tarfile.TarInfo(TOC_NAME)
+            info.size = len(table)
+            archive.addfile(info, io.BytesIO(table))
+        offset = toc_offset(blob)
+        layer["annotations"] = {**layer["annotations"], TOC_DIGEST: sha256_of(table)}
+        return blob[:offset] + gzip.compress(tar.getvalue(), mtime=0) + blob[-51:], layer
+    return rewritten
+
+
+def with_chunked_table(change):
+    """The same for a layer that buildah wrote."""
+    def rewritten(blob, layer):
+        notes = layer["annotations"]
+        offset, length = map(int, notes[OLD_PREFIX + "manifest-position"].split(":")[:2])
+        unpacked = subprocess.run(["zstd", "-qdc"], input=blob[offset:offset + length], stdout=subprocess.PIPE, check=True).stdout
+        document = json.loads(unpacked)
+        change(document)
+        table = json.dumps(document).encode()
+        packed = subprocess.run(["zstd", "-qc"], input=table, stdout=subprocess.PIPE, check=True).stdout
+        position = b"".join(number.to_bytes(8, "little") for number in (offset, len(packed), len(table), 1))
+        layer["annotations"] = {OLD_PREFIX + "manifest-checksum": sha256_of(packed),
+                                OLD_PREFIX + "manifest-position": f"{offset}:{len(packed)}:{len(table)}:1"}
+        return blob[:offset - 4] + len(packed).to_bytes(4, "little") + packed + blob[-48:-40] + position + blob[-8:], layer
+    return rewritten
+
+
 def chunked_new_of(blob, layer):
     """Another footer, and a position that only it has. A tar-split frame, of which nothing is asked, stands before it."""
     notes = layer["annotations"]
@@ -214,7 +248,8 @@ def _members(blob):
     return gzip.decompress(blob)
 
 
-def _set_diff_ids(config, blobs):
+def set_diff_ids(config, blobs):
+    """For rewrite(): the config names the gzip layers as they are now."""
     config["rootfs"]["diff_ids"] = [sha256_of(_members(blob)) for blob in blobs]
 
 
@@ -245,7 +280,7 @@ def make(folder):
     _convert(folder)
     _push_chunked(folder)
     estargz = Layout(folder + "/layouts/estargz")
-    _rewrite(estargz, folder + "/layouts/legacy", legacy_of)
-    _rewrite(estargz, folder + "/layouts/external", external_of, _set_diff_ids)
+    rewrite(estargz, folder + "/layouts/legacy", legacy_of)
+    rewrite(estargz, folder + "/layouts/external", external_of, set_diff_ids)
     _external_toc(folder)
-    _rewrite(Layout(folder + "/layouts/chunked"), folder + "/layouts/chunked-new", chunked_new_of)
+    rewrite(Layout(folder + "/layouts/chunked"), folder + "/layouts/chunked-new", chunked_new_of)

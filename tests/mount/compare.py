@@ -11,7 +11,7 @@ LIMIT = 30  # differences that a report shows
 HIDDEN_XATTRS = ("user.lamina.", "trusted.overlay.", "security.selinux")
 
 Entry = collections.namedtuple("Entry", "type mode uid gid size mtime_ns nlink device target xattrs digest")
-Options = collections.namedtuple("Options", "nlink directory_nlink content", defaults=(True, True, True))
+Options = collections.namedtuple("Options", "nlink directory_nlink content whole_seconds", defaults=(True, True, True, False))
 
 
 def _xattrs(path):
@@ -28,6 +28,11 @@ def digest_of(path):
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _whole_seconds(nanoseconds):
+    """As writers of eStargz round times, who have no word for the first second of 1970 but its start."""
+    return 0 if 0 <= nanoseconds < 10**9 else (nanoseconds + 5 * 10**8) // 10**9 * 10**9
+
+
 def _entry(path, status, options):
     kind = stat.S_IFMT(status.st_mode)
     device = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
@@ -38,7 +43,7 @@ def _entry(path, status, options):
         uid=status.st_uid,
         gid=status.st_gid,
         size=0 if is_folder else status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=_whole_seconds(status.st_mtime_ns) if options.whole_seconds else status.st_mtime_ns,
         nlink=status.st_nlink if (options.directory_nlink if is_folder else options.nlink) else 0,
         device=(os.major(device), os.minor(device)),
         target=os.readlink(path) if kind == stat.S_IFLNK else b"",
