@@ -274,6 +274,7 @@ class Catalog {
   Result<PathKind> AskForPath(const std::string& registry, const std::string& path);
   Result<std::vector<std::string>> RegistryTags(const std::string& repository);
   Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
+  std::vector<std::string> TagsNaming(const std::string& repository, const Digest& digest);
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
   std::vector<TagName> TagsWith(const std::string& repository,
                                 const std::vector<std::string>& listed);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "fs/catalog.h"
+#include "fs/foreign_layers.h"
 
 namespace lamina {
 namespace {
@@ -150,6 +151,15 @@ Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources&
   return bytes;
 }
 
+// What is known of its tags; a failing store knows none.
+std::vector<std::string> Catalog::TagsNaming(const std::string& repository, const Digest& digest) {
+  std::vector<std::string> tags;
+  if (const auto rows = store_.CurrentTags(repository))
+    for (const TagRow& row : *rows)
+      if (row.digest == digest) tags.push_back(row.tag);
+  return tags;
+}
+
 Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
                                                   const Digest& digest) {
   const Sources sources = sources_.SourcesOf(repository, digest);
@@ -180,17 +190,20 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
   for (const Descriptor& layer : manifest.layers) RETURN_IF_ERROR(CheckLayerMediaType(layer, name));
   ASSIGN_OR_RETURN(std::string config, Config(manifest.config, sources));
   ASSIGN_OR_RETURN(ImageConfig parsed_config, ParseImageConfig(config, manifest, name));
-  ImageDocuments documents{.repository = repository,
-                           .digest = digest,
-                           .index = std::move(index_bytes),
-                           .parsed_index = std::move(index),
-                           .manifest_digest = document.digest,
-                           .manifest = std::move(document.bytes),
-                           .config = std::move(config),
-                           .parsed_manifest = std::move(manifest),
-                           .parsed_config = std::move(parsed_config),
-                           .origin = sources.empty() ? "" : sources.front()->origin(),
-                           .local = !sources.empty() && sources.front()->pool_key() == "local"};
+  const bool has_tables = std::ranges::any_of(manifest.layers, HasStargzFiles);
+  ImageDocuments documents{
+      .repository = repository,
+      .digest = digest,
+      .index = std::move(index_bytes),
+      .parsed_index = std::move(index),
+      .manifest_digest = document.digest,
+      .manifest = std::move(document.bytes),
+      .config = std::move(config),
+      .parsed_manifest = std::move(manifest),
+      .parsed_config = std::move(parsed_config),
+      .origin = sources.empty() ? "" : sources.front()->origin(),
+      .local = !sources.empty() && sources.front()->pool_key() == "local",
+      .tags = has_tables ? TagsNaming(repository, digest) : std::vector<std::string>()};
   return std::make_shared<Image>(std::move(documents), sources, layers_, paths_,
                                  options_.IsStrict(repository));
 }

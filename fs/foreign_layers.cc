@@ -30,18 +30,56 @@ std::string OriginOf(const TocClaim& claim) {
   return fmt::format("table of contents {} named by the manifest", digest.ToString());
 }
 
+// Writers of eStargz that leave the tables out of the layers push them as an image of their own,
+// under the tag with this behind it; its layers say which layer each is for.
+constexpr const char* kBesideSuffix = "-esgztoc";
+constexpr const char* kBesideLayer = "containerd.io/snapshot/stargz/layer.digest";
+
+Result<std::shared_ptr<BlobSource>> TableBeside(RepositorySource& source, const std::string& tag,
+                                                const Digest& layer, const Deadline& deadline) {
+  ASSIGN_OR_RETURN(const Document document, source.FetchTag(tag, deadline));
+  ASSIGN_OR_RETURN(const ManifestDocument parsed,
+                   ParseManifestDocument(document.bytes, document.media_type, tag));
+  const auto* manifest = std::get_if<ImageManifest>(&parsed);
+  if (manifest == nullptr) return Error{Code::kNotFound, tag + " is no image"};
+  for (const Descriptor& table : manifest->layers) {
+    const auto of = table.annotations.find(kBesideLayer);
+    if (of != table.annotations.end() && of->second == layer.ToString())
+      return source.OpenBlob(table);
+  }
+  return Error{Code::kNotFound, fmt::format("{} has no table for it", tag)};
+}
+
+Result<Toc> FetchTocBeside(RepositorySource& source, const TocClaim& claim, const TocPlace& place,
+                           const LayerRequest& request, const Deadline& deadline) {
+  for (const std::string& tag : request.tags) {
+    auto table = TableBeside(source, tag + kBesideSuffix, request.descriptor.digest, deadline);
+    if (table) return Toc::FetchBeside(claim, place, **table, deadline);
+    if (table.error().code != Code::kNotFound) return std::move(table).error();
+  }
+  return Error{
+      Code::kUnsupported,
+      fmt::format("its table of contents lies in another image, and no tag of this one has "
+                  "such a one beside it (TAG{})",
+                  kBesideSuffix)};
+}
+
+Result<Toc> FetchToc(RepositorySource& source, const TocClaim& claim, const LayerRequest& request,
+                     BlobSource& blob, WindowBudget* windows) {
+  const Deadline deadline = Deadline::After(kTableBound);
+  ASSIGN_OR_RETURN(TocPlace place, LocateToc(claim, blob, deadline));
+  if (place.kind == TocKind::kEstargzBeside)
+    return FetchTocBeside(source, claim, place, request, deadline);
+  WindowAccount account{.budget = windows,
+                        .owner = OwnerOf(blob.origin()),
+                        .deadline = std::make_shared<Deadline>(deadline)};
+  return Toc::Fetch(claim, std::move(place), blob, deadline, std::move(account));
+}
+
 Result<IndexPtr> IndexFromTocOf(RepositorySource& source, const TocClaim& claim,
                                 const LayerRequest& request, const IndexRequest& pass) {
-  const Deadline deadline = Deadline::After(kTableBound);
   ASSIGN_OR_RETURN(const auto blob, source.OpenBlob(request.descriptor));
-  ASSIGN_OR_RETURN(TocPlace place, LocateToc(claim, *blob, deadline));
-  if (place.kind == TocKind::kEstargzBeside)
-    return Error{Code::kUnsupported, "its table of contents lies in another image"};
-  WindowAccount account{.budget = pass.windows,
-                        .owner = OwnerOf(blob->origin()),
-                        .deadline = std::make_shared<Deadline>(deadline)};
-  ASSIGN_OR_RETURN(const Toc toc,
-                   Toc::Fetch(claim, std::move(place), *blob, deadline, std::move(account)));
+  ASSIGN_OR_RETURN(const Toc toc, FetchToc(source, claim, request, *blob, pass.windows));
   return IndexFromToc(toc, pass, OriginOf(claim));
 }
 

@@ -126,6 +126,7 @@ LayerRequest Image::RequestFor(size_t number) const {
           .sources = sources_,
           .progress = progress_[number],
           .strict = strict_,
+          .tags = documents_.tags,
           .soci = soci_};
 }
 

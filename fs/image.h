@@ -39,8 +39,9 @@ struct ImageDocuments {
   std::string config;    // bytes
   ImageManifest parsed_manifest;
   ImageConfig parsed_config;
-  std::string origin;  // where the documents came from
-  bool local = false;  // that is on this machine
+  std::string origin;                  // where the documents came from
+  bool local = false;                  // that is on this machine
+  std::vector<std::string> tags = {};  // that are known to name it, where that matters for a layer
 };
 
 // A layer that was opened by a foreign index is followed by the same layer with its own one, once

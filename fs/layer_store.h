@@ -84,6 +84,8 @@ struct LayerRequest {
   std::shared_ptr<LayerProgress> progress;                 // may be absent
   // Only a layer that was verified as a whole will do: no foreign index is believed.
   bool strict = false;
+  // Of the image: beside one of them an external table of contents may stand.
+  std::vector<std::string> tags = {};
   std::shared_ptr<SociFinder> soci = nullptr;  // of the image; absent: nobody is asked for zTOCs
 };
 
