@@ -96,6 +96,7 @@ Status ZtocEntryReader::Read(const soci::File& file, TarEntry* entry) {
   if (entry->type == EntryType::kSymlink || entry->type == EntryType::kHardlink)
     entry->link_target = TextOf(file.link_name()).substr(0, TarLimits().path + 1);
   RETURN_IF_ERROR(CheckNames(*entry, TarLimits()));
+  RETURN_IF_ERROR(SetRecords(file, entry));  // first, since the size of a sparse file says little
   RETURN_IF_ERROR(PlacePayload(file, entry));
   std::vector<std::string> warnings;  // as in SetRecords()
   entry->mode = static_cast<uint32_t>(file.mode() & 07777);
@@ -103,8 +104,7 @@ Status ZtocEntryReader::Read(const soci::File& file, TarEntry* entry) {
   entry->gid = OwnerId(file.gid(), "gid", &warnings);
   if (!ParseRfc3339(TextOf(file.mod_time()), &entry->mtime_s, &entry->mtime_ns))
     return Invalid("its time " + Quote(TextOf(file.mod_time()), 60) + " is none");
-  RETURN_IF_ERROR(SetDevice(file.device_major(), file.device_minor(), entry));
-  return SetRecords(file, entry);
+  return SetDevice(file.device_major(), file.device_minor(), entry);
 }
 
 }  // namespace lamina

@@ -6,9 +6,11 @@ python3 -m images.soci BLOB SPAN_SIZE [v1|v2|plain|plain-flatbuffer] writes the 
 import contextlib
 import ctypes
 import datetime
+import decimal
 import gzip
 import http.client
 import io
+import math
 import os
 import struct
 import subprocess
@@ -109,11 +111,14 @@ _TYPES = {tarfile.REGTYPE: "reg", tarfile.AREGTYPE: "reg", tarfile.DIRTYPE: "dir
 
 def _time(info, number):
     """RFC 3339; every third entry in the zone of a builder that is not at UTC."""
-    seconds, _, fraction = info.pax_headers.get("mtime", str(int(info.mtime))).partition(".")
+    exact = decimal.Decimal(info.pax_headers.get("mtime", int(info.mtime)))
+    seconds = math.floor(exact)
+    nanoseconds = int((exact - seconds) * 10**9)
     zone = datetime.timezone(datetime.timedelta(hours=number % 3, minutes=30 * (number % 3 == 2)))
-    text = datetime.datetime.fromtimestamp(int(seconds), zone).isoformat()
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    text = (epoch + datetime.timedelta(seconds=seconds)).astimezone(zone).isoformat()
     day, offset = text[:19], text[19:]
-    fraction = fraction[:9].rstrip("0")
+    fraction = f"{nanoseconds:09}".rstrip("0")
     return day + ("." + fraction if fraction else "") + ("Z" if offset == "+00:00" else offset)
 
 

@@ -268,7 +268,7 @@ class SociDistrustTest(SociCase):
         """[S62]"""
         def spoil(number, document):
             if number == 0:
-                document["toc"]["metadata"][3]["uncompressed_offset"] += 512
+                document["toc"]["metadata"][3]["uncompressed_offset"] += 2048
         self.make_image()
         tag, _ = self.push_v2(spoil=spoil)
         self.assert_indexed_here(tag)
@@ -325,7 +325,7 @@ class SociDebianTest(MountCase):
         layout = Layout(self.folder + "/layout")
         (entry,) = json.loads(read(layout.path + "/index.json"))["manifests"]
         image = {key: entry[key] for key in ("mediaType", "digest", "size")}
-        _, soci_index = soci.add_v2(layout, image, 1 << 22, "soci")
+        _, soci_index = soci.add_v2(layout, image, 1 << 24, "soci")
         server = self.registry()
         soci.push(server.host, "debian", layout, soci_index)
         server.push(layout.path, "soci", "debian")
