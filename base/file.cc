@@ -201,10 +201,14 @@ MappedFile::~MappedFile() {
 }
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY));
-  ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  return Map(fd.get(), path);
+}
+
+Result<MappedFile> MappedFile::Map(int fd, const std::string& path) {
+  ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd, path));
   if (size == 0) return MappedFile(nullptr, 0, path);
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
   if (data == MAP_FAILED) return ErrnoError(errno, Named("map", path));
   return MappedFile(static_cast<const uint8_t*>(data), size, path);
 }

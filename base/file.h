@@ -71,6 +71,8 @@ bool FileExists(const std::string& path);
 class MappedFile {
  public:
   static Result<MappedFile> Open(const std::string& path);
+  // All of an open file; `path` is for messages.
+  static Result<MappedFile> Map(int fd, const std::string& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;
   ~MappedFile();

@@ -12,6 +12,8 @@
 namespace lamina {
 namespace {
 
+// Whether there is a SOCI index is a question of small documents, and a layer waits for the answer.
+constexpr std::chrono::seconds kSearchBound{10};
 // For a table of at most 150 MiB over a slow link; a layer without one is streamed without a bound.
 constexpr std::chrono::minutes kTableBound{3};
 
@@ -112,7 +114,7 @@ Result<IndexPtr> IndexFromZtocOf(const FoundZtoc& found, const LayerRequest& req
 
 // A zTOC is an offer beside the image: one that is not right is left alone, and said.
 Result<IndexPtr> IndexByZtoc(const LayerRequest& request, const IndexRequest& pass) {
-  const auto found = request.soci->ZtocOf(request.descriptor, Deadline::After(kTableBound));
+  const auto found = request.soci->ZtocOf(request.descriptor, Deadline::After(kSearchBound));
   if (!found) return None("nothing indexes it");
   auto index = IndexFromZtocOf(*found, request, pass);
   if (index || index.error().code == Code::kCancelled) return index;

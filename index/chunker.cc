@@ -156,10 +156,10 @@ Status Chunker::CloseChunk() {
   open_ = false;
   const Source& source = chunk_.source;
   // Whatever comes later begins behind hash_begin or at a mark that is kept already.
-  KeepMark(source.mark->restart);
+  KeepMark(source.mark->resume->mark);
   RETURN_IF_ERROR(EmitMarks(source.mark->hash_begin));
   KeepMark(source.last->end);
-  ASSIGN_OR_RETURN(const uint32_t checkpoint, CheckpointOf(*source.mark));
+  ASSIGN_OR_RETURN(const uint32_t checkpoint, CheckpointOf(*source.mark->resume));
   ChunkRecord record;
   record.flat_offset = chunk_.begin;
   record.flat_length = chunk_.length;
@@ -194,17 +194,17 @@ void Chunker::FlushOut() {
   out_.clear();
 }
 
-Result<uint32_t> Chunker::CheckpointOf(BufferMark& mark) {
-  if (mark.checkpoint.has_value()) return *mark.checkpoint;
-  const Checkpoint checkpoint = mark.snapshot->Encode();
-  mark.snapshot.reset();
+Result<uint32_t> Chunker::CheckpointOf(ResumePoint& point) {
+  if (point.checkpoint.has_value()) return *point.checkpoint;
+  const Checkpoint checkpoint = point.snapshot->Encode();
+  point.snapshot.reset();
   // Codecs that resume at frames only give the same place for many buffers.
   if (!last_checkpoint_.has_value() || checkpoint.raw_offset != last_raw_offset_) {
-    ASSIGN_OR_RETURN(last_checkpoint_, writer_.AddCheckpoint(checkpoint, mark.restart.lead));
+    ASSIGN_OR_RETURN(last_checkpoint_, writer_.AddCheckpoint(checkpoint, point.mark.lead));
     last_raw_offset_ = checkpoint.raw_offset;
   }
-  mark.checkpoint = last_checkpoint_;
-  return *mark.checkpoint;
+  point.checkpoint = last_checkpoint_;
+  return *point.checkpoint;
 }
 
 void Chunker::KeepMark(const HashMark& mark) {

@@ -22,14 +22,19 @@
 
 namespace lamina {
 
+// A place from which decoding can resume.
+struct ResumePoint {
+  std::unique_ptr<DecoderSnapshot> snapshot;
+  HashMark mark;                       // of the blob, where the snapshot resumes
+  std::optional<uint32_t> checkpoint;  // its number in the index, once it is there
+};
+
 // A buffer of the raw stream, as far as a chunk that has payload in it must know.
 struct BufferMark {
-  std::unique_ptr<DecoderSnapshot> snapshot;  // taken at its start
-  HashMark restart;                           // of the blob, where the snapshot resumes
-  uint64_t hash_begin = 0;                    // offset of the mark at its start
-  HashMark end;                               // of the blob, behind all that it needs
-  uint64_t blob_end = 0;                      // compressed bytes that had to be read for all of it
-  std::optional<uint32_t> checkpoint;  // number of the snapshot in the index, once it is there
+  std::shared_ptr<ResumePoint> resume;  // the last one at or before its start
+  uint64_t hash_begin = 0;              // offset of the mark at its start
+  HashMark end;                         // of the blob, behind all that it needs
+  uint64_t blob_end = 0;                // compressed bytes that had to be read for all of it
 };
 
 class Chunker {
@@ -80,7 +85,7 @@ class Chunker {
   Status EmitZeroChunk();
   void AppendOut(ByteSpan block);
   void FlushOut();
-  Result<uint32_t> CheckpointOf(BufferMark& mark);
+  Result<uint32_t> CheckpointOf(ResumePoint& point);
   void KeepMark(const HashMark& mark);
   Status EmitMarks(uint64_t up_to);
 

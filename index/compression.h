@@ -75,6 +75,8 @@ class StreamDecoder {
     return blob_offset_;
   }  // bytes consumed so far, from the start of the blob
 
+  // Does a checkpoint here need a state, which takes room, or only a place?
+  virtual bool needs_state() const { return false; }
   // The blob offset at which Snapshot() resumes.
   virtual uint64_t restart_offset() const { return blob_offset_; }
   // The present position, or, for codecs that resume only at frame starts (zstd), the last such

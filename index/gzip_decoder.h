@@ -29,6 +29,7 @@ class GzipDecoder : public StreamDecoder {
   Result<size_t> Decode(ByteSpan* input, MutableByteSpan out) override;
   Status Finish() override;
   bool trailing_garbage() const override { return trailing_garbage_; }
+  bool needs_state() const override { return phase_ == Phase::kBody; }
   uint64_t restart_offset() const override {
     return phase_ == Phase::kBody ? blob_offset_ : member_offset_;
   }

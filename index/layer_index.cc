@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/set_once.h"
 #include "base/text.h"
 #include "index/layer_index_format.h"
+#include "index/packed_tree.h"
 
 namespace lamina {
 
@@ -53,11 +55,16 @@ Status CheckHeader(const format::Header& header, uint64_t file_bytes, bool check
 
 // O(1): what is inside the sections is checked when it is read.
 Status CheckSections(const format::Header& header) {
+  if (header.packed_offset < sizeof header || header.packed_offset > header.file_bytes ||
+      header.packed_bytes != header.file_bytes - header.packed_offset)
+    return Damaged("its packed tree is out of bounds");
   for (size_t i = 0; i < format::kSectionCount; ++i) {
     const format::SectionRecord& section = header.sections[i];
-    if (section.offset % format::kSectionAlign != 0 || section.offset < sizeof header ||
-        section.offset > header.file_bytes ||
-        section.count > (header.file_bytes - section.offset) / format::kRecordBytes[i])
+    const bool plain = i < format::kFirstPacked;
+    const uint64_t begin = plain ? sizeof header : 0;
+    const uint64_t end = plain ? header.packed_offset : header.tree_bytes;
+    if (section.offset % format::kSectionAlign != 0 || section.offset < begin ||
+        section.offset > end || section.count > (end - section.offset) / format::kRecordBytes[i])
       return Damaged("section " + std::to_string(i) + " is out of bounds");
   }
   if (header.sections[format::kEntries].count == 0) return Damaged("it has no root");
@@ -108,6 +115,21 @@ uint64_t SparseGranule(uint64_t size) {
 struct LayerIndex::Sections {
   ByteSpan bytes;
   format::Header header;
+  std::string folder;                  // for what is unpacked; may be empty
+  mutable SetOnce<UnpackedTree> tree;  // once somebody needs it
+
+  // Before the packed sections are read.
+  Status OpenTree() const {
+    if (tree.get() != nullptr) return {};
+    const ByteSpan packed = bytes.subspan(header.packed_offset, header.packed_bytes);
+    ASSIGN_OR_RETURN(auto unpacked, UnpackedTree::Make(packed, header.tree_bytes, folder));
+    tree.Set(std::move(unpacked));
+    return {};
+  }
+  const uint8_t* Begin(format::Section section) const {
+    const ByteSpan all = section < format::kFirstPacked ? bytes : tree.get()->bytes();
+    return all.data() + header.sections[section].offset;
+  }
 
   uint64_t Count(format::Section section) const { return header.sections[section].count; }
 
@@ -116,8 +138,7 @@ struct LayerIndex::Sections {
   template <typename Record>
   Record At(format::Section section, uint64_t number) const {
     Record record;
-    std::memcpy(&record, bytes.data() + header.sections[section].offset + number * sizeof record,
-                sizeof record);
+    std::memcpy(&record, Begin(section) + number * sizeof record, sizeof record);
     return record;
   }
 
@@ -125,7 +146,7 @@ struct LayerIndex::Sections {
     return offset <= Count(section) && length <= Count(section) - offset;
   }
   ByteSpan Bytes(format::Section section, uint64_t offset, uint64_t length) const {
-    return bytes.subspan(header.sections[section].offset + offset, length);
+    return {Begin(section) + offset, length};
   }
   // The first record of a section, in ascending order, for which `before` is false.
   template <typename Record, typename Before>
@@ -195,6 +216,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerIndex::Open(const std::string& pa
                    blob_digest.ToString())
         .Within(path);
   // The map's address does not change when it moves; nobody else has the index yet.
+  index->sections_->folder = path.substr(0, path.rfind('/') + 1);
   std::const_pointer_cast<LayerIndex>(index)->file_.emplace(std::move(file));
   return index;
 }
@@ -202,12 +224,14 @@ Result<std::shared_ptr<const LayerIndex>> LayerIndex::Open(const std::string& pa
 uint64_t LayerIndex::file_bytes() const { return sections_->header.file_bytes; }
 
 Status LayerIndex::Intact() const {
-  if (!file_ || !file_->damaged()) return {};
+  const UnpackedTree* tree = sections_->tree.get();
+  if (!(file_ && file_->damaged()) && !(tree != nullptr && tree->damaged())) return {};
   return Damaged("a page of the file cannot be read");
 }
 
 Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
   if (number >= facts_.entry_count) return OutOfBounds("entry", number);
+  RETURN_IF_ERROR(sections_->OpenTree());
   const auto record = sections_->At<format::EntryRecord>(format::kEntries, number);
   RETURN_IF_ERROR(Intact());
   if (record.kind > static_cast<uint8_t>(LayerEntry::Kind::kExternalLink))
@@ -236,6 +260,7 @@ Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
 
 Result<LayerInode> LayerIndex::Inode(uint32_t number) const {
   if (number >= facts_.inode_count) return OutOfBounds("inode", number);
+  RETURN_IF_ERROR(sections_->OpenTree());
   const auto record = sections_->At<format::InodeRecord>(format::kInodes, number);
   RETURN_IF_ERROR(Intact());
   if (record.type < static_cast<uint8_t>(EntryType::kRegular) ||
@@ -274,6 +299,7 @@ Result<LayerInode> LayerIndex::Inode(uint32_t number) const {
 
 Result<FileExtent> LayerIndex::Extent(uint32_t number) const {
   if (number >= sections_->Count(format::kExtents)) return OutOfBounds("extent", number);
+  RETURN_IF_ERROR(sections_->OpenTree());
   const auto record = sections_->At<format::ExtentRecord>(format::kExtents, number);
   RETURN_IF_ERROR(Intact());
   return FileExtent{record.file_offset, record.flat_offset, record.length};
@@ -281,6 +307,7 @@ Result<FileExtent> LayerIndex::Extent(uint32_t number) const {
 
 Result<XattrView> LayerIndex::Xattr(uint32_t number) const {
   if (number >= sections_->Count(format::kXattrs)) return OutOfBounds("xattr", number);
+  RETURN_IF_ERROR(sections_->OpenTree());
   const auto record = sections_->At<format::XattrRecord>(format::kXattrs, number);
   RETURN_IF_ERROR(Intact());
   const uint64_t length = uint64_t{record.name_length} + record.value_length;
@@ -419,7 +446,7 @@ uint64_t LayerIndex::FirstSegmentAfter(uint64_t flat_offset) const {
 
 std::string LayerIndex::origin() const {
   const format::Header& header = sections_->header;
-  const auto text = sections_->Text(format::kStrings, header.origin_offset, header.origin_length);
+  const auto text = sections_->Text(format::kNotes, header.origin_offset, header.origin_length);
   return text.has_value() ? std::string(*text) : std::string();
 }
 
@@ -428,7 +455,7 @@ std::vector<std::string> LayerIndex::Warnings() const {
   const uint64_t count = std::min<uint64_t>(sections_->Count(format::kWarnings), kMaxWarnings);
   for (uint64_t i = 0; i < count; ++i) {
     const auto record = sections_->At<format::WarningRecord>(format::kWarnings, i);
-    const auto text = sections_->Text(format::kStrings, record.offset, record.length);
+    const auto text = sections_->Text(format::kNotes, record.offset, record.length);
     if (text.has_value()) warnings.emplace_back(*text);
   }
   return warnings;

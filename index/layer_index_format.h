@@ -3,9 +3,10 @@
 // The bytes of a layer index file (docs/formats.md), shared by its reader and its writer. Little
 // endian, as the host is (base/bytes.cc asserts it). Constants and plain records; any thread.
 //
-// The file is the header, then one section after another, each at a multiple of 8. Records hold no
-// pointers: strings are offsets into the names or the strings section, everything else is a record
-// number.
+// The file is the header, then the sections that reads need, then one zstd frame with those of the
+// layer's tree, which only a merge needs; each section at a multiple of 8 of what it lies in.
+// Records hold no pointers: strings are offsets into the names or the strings section, everything
+// else is a record number.
 
 #include <array>
 #include <cstddef>
@@ -19,26 +20,28 @@ inline constexpr uint32_t kVersion = 2;
 inline constexpr uint64_t kSectionAlign = 8;
 
 enum Section : size_t {
-  kEntries = 0,
-  kInodes,
-  kExtents,
-  kXattrs,
-  kChunks,
+  kChunks = 0,
   kCheckpoints,
   kMarks,
   kSpans,
   kPieces,
   kSegments,
   kWarnings,
-  kNames,    // bytes: the names of entries
-  kStrings,  // bytes: link paths, symbolic link targets, xattr names and values, warnings
   kStates,   // bytes: lead and decoder state of each checkpoint
+  kNotes,    // bytes: the origin, warnings
+  kEntries,  // from here on in the frame
+  kInodes,
+  kExtents,
+  kXattrs,
+  kNames,    // bytes: the names of entries
+  kStrings,  // bytes: link paths, symbolic link targets, xattr names and values
   kSectionCount,
 };
+inline constexpr Section kFirstPacked = kEntries;
 
 struct SectionRecord {
-  uint64_t offset = 0;  // bytes from the start of the file
-  uint64_t count = 0;   // records; bytes for the last three sections
+  uint64_t offset = 0;  // bytes from the start of the file, or of what the frame holds
+  uint64_t count = 0;   // records, or bytes
 };
 
 struct Header {
@@ -56,12 +59,15 @@ struct Header {
   uint64_t blob_size = 0;
   uint64_t raw_size = 0;
   uint64_t flat_size = 0;
-  uint64_t origin_offset = 0;  // in kStrings: where the index comes from, in words
+  uint64_t packed_offset = 0;  // of the frame
+  uint64_t packed_bytes = 0;
+  uint64_t tree_bytes = 0;     // that it holds
+  uint64_t origin_offset = 0;  // in kNotes: where the index comes from, in words
   uint64_t origin_length = 0;
   std::array<SectionRecord, kSectionCount> sections{};
 };
-static_assert(sizeof(Header) == 424 && offsetof(Header, blob_digest) == 32 &&
-              offsetof(Header, sections) == 200);
+static_assert(sizeof(Header) == 464 && offsetof(Header, blob_digest) == 32 &&
+              offsetof(Header, sections) == 224);
 
 inline constexpr uint8_t kEntryOpaque = 0x1;
 inline constexpr uint8_t kEntryImplicit = 0x2;
@@ -170,17 +176,13 @@ struct SegmentRecord {
 static_assert(sizeof(SegmentRecord) == 24);
 
 struct WarningRecord {
-  uint64_t offset = 0;  // in kStrings
+  uint64_t offset = 0;  // in kNotes
   uint64_t length = 0;
 };
 static_assert(sizeof(WarningRecord) == 16);
 
 // Bytes of one record of each section.
-inline constexpr std::array<uint64_t, kSectionCount> kRecordBytes = {sizeof(EntryRecord),
-                                                                     sizeof(InodeRecord),
-                                                                     sizeof(ExtentRecord),
-                                                                     sizeof(XattrRecord),
-                                                                     sizeof(ChunkRecordBytes),
+inline constexpr std::array<uint64_t, kSectionCount> kRecordBytes = {sizeof(ChunkRecordBytes),
                                                                      sizeof(CheckpointRecord),
                                                                      sizeof(MarkRecord),
                                                                      sizeof(SpanRecord),
@@ -188,6 +190,11 @@ inline constexpr std::array<uint64_t, kSectionCount> kRecordBytes = {sizeof(Entr
                                                                      sizeof(SegmentRecord),
                                                                      sizeof(WarningRecord),
                                                                      1,
+                                                                     1,
+                                                                     sizeof(EntryRecord),
+                                                                     sizeof(InodeRecord),
+                                                                     sizeof(ExtentRecord),
+                                                                     sizeof(XattrRecord),
                                                                      1,
                                                                      1};
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "index/packed_tree.h"
 
 namespace lamina {
 
@@ -34,6 +35,8 @@ void StoreDigest(const Digest& digest, uint8_t* algorithm, std::array<uint8_t, 6
   std::copy(digest.bytes().begin(), digest.bytes().end(), bytes->begin());
 }
 
+constexpr std::array<uint8_t, format::kSectionAlign> kZeros{};
+
 // Appends to the file being written and sums up what it appended.
 class BodyWriter {
  public:
@@ -43,10 +46,6 @@ class BodyWriter {
     crc_ = Crc32c(bytes, crc_);
     at_ += bytes.size();
     return {};
-  }
-  Status Align() {
-    static constexpr std::array<uint8_t, format::kSectionAlign> kZeros{};
-    return Append(ByteSpan(kZeros).first(AlignUp(at_, format::kSectionAlign) - at_));
   }
   uint32_t crc() const { return crc_; }
   uint64_t at() const { return at_; }
@@ -156,9 +155,15 @@ Result<std::string> LayerIndexWriter::ReadString(StringPlace place) const {
   return text;
 }
 
+Result<StringPlace> LayerIndexWriter::AddNote(std::string_view text) {
+  const StringPlace place{sections_[format::kNotes].size(), static_cast<uint32_t>(text.size())};
+  RETURN_IF_ERROR(sections_[format::kNotes].Append(AsBytes(text)));
+  return place;
+}
+
 Status LayerIndexWriter::AddWarnings(const std::vector<std::string>& warnings) {
   for (const std::string& warning : warnings) {
-    ASSIGN_OR_RETURN(const StringPlace place, AddString(warning));
+    ASSIGN_OR_RETURN(const StringPlace place, AddNote(warning));
     RETURN_IF_ERROR(sections_[format::kWarnings].AppendRecord(
         format::WarningRecord{place.offset, place.length}));
   }
@@ -178,18 +183,19 @@ format::Header LayerIndexWriter::MakeHeader(const LayerFacts& facts, StringPlace
   header.origin_length = origin.length;
   uint64_t at = sizeof header;
   for (size_t i = 0; i < format::kSectionCount; ++i) {
+    if (i == format::kFirstPacked) header.packed_offset = std::exchange(at, 0);
     const uint64_t bytes = sections_[i].size();
     header.sections[i] = {at, bytes / format::kRecordBytes[i]};
     at = AlignUp(at + bytes, format::kSectionAlign);
   }
-  header.file_bytes = at;
+  header.tree_bytes = at;
   return header;
 }
 
 Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_view origin,
                                            const std::vector<std::string>& warnings) {
   RETURN_IF_ERROR(AddWarnings(warnings));
-  ASSIGN_OR_RETURN(const StringPlace origin_place, AddString(origin));
+  ASSIGN_OR_RETURN(const StringPlace origin_place, AddNote(origin));
   const format::Header header = MakeHeader(facts, origin_place);
   return WithRoom(make_room_, [&] { return WriteFile(header); });
 }
@@ -197,12 +203,21 @@ Result<AtomicFile> LayerIndexWriter::Write(const LayerFacts& facts, std::string_
 Result<AtomicFile> LayerIndexWriter::WriteFile(format::Header header) const {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path_));
   BodyWriter body(file.fd(), path_);
-  for (const Spool& section : sections_) {
-    RETURN_IF_ERROR(section.ForEach([&](ByteSpan bytes) { return body.Append(bytes); }));
-    RETURN_IF_ERROR(body.Align());
+  PackedWriter packed([&](ByteSpan bytes) { return body.Append(bytes); });
+  for (size_t i = 0; i < format::kSectionCount; ++i) {
+    const bool plain = i < format::kFirstPacked;
+    const auto append = [&](ByteSpan bytes) {
+      return plain ? body.Append(bytes) : packed.Append(bytes);
+    };
+    RETURN_IF_ERROR(sections_[i].ForEach(append));
+    const uint64_t at = plain ? body.at() : packed.taken();
+    RETURN_IF_ERROR(append(ByteSpan(kZeros).first(AlignUp(at, format::kSectionAlign) - at)));
   }
-  if (body.at() != header.file_bytes)
+  RETURN_IF_ERROR(packed.Finish());
+  if (packed.taken() != header.tree_bytes)
     return Error{Code::kInternal, "the layer index came out longer than it was laid out"};
+  header.packed_bytes = body.at() - header.packed_offset;
+  header.file_bytes = body.at();
   header.body_crc = body.crc();
   header.header_crc = Crc32c(BytesOf(header));
   RETURN_IF_ERROR(PwriteExactly(file.fd(), BytesOf(header), 0, path_));

@@ -62,6 +62,7 @@ class LayerIndexWriter {
  private:
   Result<uint32_t> NumberOf(index_format::Section section) const;
   Result<AtomicFile> WriteFile(index_format::Header header) const;
+  Result<StringPlace> AddNote(std::string_view text);
   Status AddWarnings(const std::vector<std::string>& warnings);
   index_format::Header MakeHeader(const LayerFacts& facts, StringPlace origin) const;
 

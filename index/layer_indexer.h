@@ -34,6 +34,8 @@ class FlatSink {
   virtual bool GiveBack() { return false; }
 };
 
+inline constexpr uint64_t kCheckpointSpacing = 4u << 20;
+
 struct IndexRequest {
   Digest blob_digest;
   uint64_t blob_size = 0;
@@ -46,6 +48,9 @@ struct IndexRequest {
   std::string name;          // of the layer in messages: "layer 2 (sha256:1f2e…)"
   std::string output_path;   // of the index file, written atomically
   FlatSink* sink = nullptr;  // may be absent
+  // Bytes of the raw stream between two decoder states in the index (docs/design.md has what it
+  // costs).
+  uint64_t spacing = kCheckpointSpacing;
   TarLimits tar_limits = {};
   uint64_t entry_limit = 10'000'000;
   // What all passes of the process may take together for their trees; outlives the pass. May be

@@ -7,9 +7,8 @@ namespace lamina {
 namespace {
 
 constexpr size_t kRawBuffers = 16;
-// A chunk's checkpoint is at the start of the buffer in which it begins, and its compressed range
-// ends with the buffer in which it ends: smaller buffers mean less to decode for nothing, and more
-// snapshots to take.
+// A checkpoint is at the start of a buffer, and a chunk's compressed range ends with the buffer in
+// which it ends: smaller buffers mean less to decode for nothing.
 constexpr size_t kRawBufferBytes = 128u << 10;
 // So much is decoded at once at least: all magic numbers are within it, and the marks of the blob's
 // hash look ahead of the decoder.
@@ -143,12 +142,23 @@ Status LayerPass::StartDecoder(ByteSpan next) {
   return {};
 }
 
+// A state takes about 13 KiB of the index; a place takes nothing.
+std::shared_ptr<ResumePoint> LayerPass::CurrentResumePoint() {
+  const uint64_t here = decoder_->raw_offset();
+  if (resume_ != nullptr && decoder_->needs_state() && here - resume_raw_ < request_.spacing)
+    return resume_;
+  resume_ = std::make_shared<ResumePoint>();
+  resume_->snapshot = decoder_->Snapshot();
+  resume_->mark = blob_hash_.Restart();
+  resume_raw_ = here;
+  return resume_;
+}
+
 void LayerPass::OpenBuffer() {
   buffer_ = &ring_->BeginWrite();
   buffer_->raw_offset = decoder_->raw_offset();
   buffer_->mark = std::make_shared<BufferMark>();
-  buffer_->mark->snapshot = decoder_->Snapshot();
-  buffer_->mark->restart = blob_hash_.Restart();
+  buffer_->mark->resume = CurrentResumePoint();
   buffer_->mark->hash_begin = blob_hash_.Here().offset;
 }
 

@@ -47,6 +47,7 @@ class LayerPass {
   Status StartDecoder(ByteSpan next);
   Status DecodeInto(ByteSpan bytes, size_t ahead);
   Status DecodeRest();
+  std::shared_ptr<ResumePoint> CurrentResumePoint();
   void OpenBuffer();
   void PublishBuffer();
 
@@ -73,7 +74,9 @@ class LayerPass {
   uint64_t held_begin_ = 0;    // offset of the first in the blob
   Compression compression_ = Compression::kNone;
   std::unique_ptr<StreamDecoder> decoder_;
-  RawBuffer* buffer_ = nullptr;  // being filled
+  RawBuffer* buffer_ = nullptr;          // being filled
+  std::shared_ptr<ResumePoint> resume_;  // the last one
+  uint64_t resume_raw_ = 0;              // where it was taken
   Status decoded_;
 
   std::unique_ptr<RawRing> ring_;

@@ -68,8 +68,9 @@ Status Index(const std::string& tar, const IndexRequest& request) {
   TarParser parser(builder, request.tar_limits);
   const std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(Compression::kNone);
   const auto mark = std::make_shared<BufferMark>();
-  mark->snapshot = decoder->Snapshot();
-  mark->restart = BlobHash(request.blob_digest.algorithm()).Restart();
+  mark->resume = std::make_shared<ResumePoint>();
+  mark->resume->snapshot = decoder->Snapshot();
+  mark->resume->mark = BlobHash(request.blob_digest.algorithm()).Restart();
   mark->end.known = false;  // the digest of the whole is the next mark
   mark->blob_end = tar.size();
   builder.SetBuffer(mark);
