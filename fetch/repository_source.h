@@ -39,7 +39,8 @@ class RepositorySource {
   // The manifest or index with this digest; its bytes are verified.
   virtual Result<Document> FetchManifest(const Digest& digest, const Deadline& deadline) = 0;
   // Artifacts of this type that are said to refer to the manifest `subject`, each once; what one
-  // really is, its own bytes say. Empty where there are none, and where the source has no such lists.
+  // really is, its own bytes say. Empty where there are none, and where the source has no such
+  // lists.
   virtual Result<std::vector<Descriptor>> FetchReferrers(const Digest& /*subject*/,
                                                          const std::string& /*artifact_type*/,
                                                          const Deadline& /*deadline*/) {
