@@ -95,12 +95,23 @@ class TreeTest(TocCase):
         self.assertTrue(any(not get.byte_range for get in self.proxy.gets(layers[0]["digest"])))
 
 
-    def test_a_layer_whose_table_lies_in_another_image_is_a_plain_layer(self):
-        """[S56]"""
+    def push_external(self, *toc_tag):
         self.push("plain")
-        self.push("external")
-        self.push("external-toc")
+        layers = self.push("external")
+        if toc_tag:
+            self.server.push(self.layout("external-toc").path, toc.TAG, "toc/external", *toc_tag)
         self.daemon = self.lamina()
+        return layers
+
+    def test_a_table_in_another_image_is_found_beside_the_tag(self):
+        """[S55]"""
+        layers = self.push_external(toc.TAG + "-esgztoc")
+        self.assert_same("external", compare.Options(whole_seconds=True))
+        self.assert_lazy(layers)
+
+    def test_a_layer_whose_table_in_another_image_is_not_found_is_a_plain_layer(self):
+        """[S56]"""
+        self.push_external()
         own_files = os.listdir(self.rootfs("external"))
         self.assertFalse([name for name in own_files if "landmark" in name or "stargz" in name])
         self.assert_same("external")
