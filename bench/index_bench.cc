@@ -47,11 +47,30 @@ std::string Env(const char* name, const std::string& otherwise) {
   return value != nullptr ? value : otherwise;
 }
 
-double Seconds(const std::function<void()>& work) {
-  const auto begin = Clock::now();
-  work();
-  return std::chrono::duration<double>(Clock::now() - begin).count();
+struct Times {
+  double wall = 0;  // seconds
+  double user = 0;
+  double system = 0;
+};
+
+Times Used() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  const std::chrono::duration<double> now = Clock::now().time_since_epoch();
+  return {now.count(), seconds(usage.ru_utime), seconds(usage.ru_stime)};
 }
+
+Times Measure(const std::function<void()>& work) {
+  const Times before = Used();
+  work();
+  const Times after = Used();
+  return {after.wall - before.wall, after.user - before.user, after.system - before.system};
+}
+
+double Seconds(const std::function<void()>& work) { return Measure(work).wall; }
 
 struct Sample {
   std::string name;
@@ -201,7 +220,7 @@ void Compare(const Sample& sample, Compression compression, const std::string& f
   struct Row {
     std::string name;
     std::function<void()> work;
-    std::vector<double> times = {};
+    std::vector<Times> times = {};
   };
   std::shared_ptr<const LayerIndex> index;
   std::vector<Row> rows = {
@@ -212,13 +231,19 @@ void Compare(const Sample& sample, Compression compression, const std::string& f
   if (compression == Compression::kGzip)
     rows.push_back({"decode alone, zlib", [&] { DecodeByZlib(sample, compression); }});
   for (int round = 0; round < kRounds; ++round)
-    for (Row& row : rows) row.times.push_back(Seconds(row.work));
-  const double base = Median(rows[1].times);
+    for (Row& row : rows) row.times.push_back(Measure(row.work));
+  const auto median = [](const Row& row, double Times::*which) {
+    std::vector<double> values;
+    for (const Times& times : row.times) values.push_back(times.*which);
+    return Median(std::move(values));
+  };
+  const double base = median(rows[1], &Times::wall);
   fmt::print("\n{}: {} packed, {} decoded\n", sample.name, HumanSize(sample.blob_size),
              HumanSize(sample.raw_size));
   for (const Row& row : rows)
-    fmt::print("  {:<34} {:>7.3f} s  {:>5.2f} x\n", row.name, Median(row.times),
-               Median(row.times) / base);
+    fmt::print("  {:<34} {:>7.3f} s  {:>5.2f} x   processor {:>6.3f} s + {:.3f} s\n", row.name,
+               median(row, &Times::wall), median(row, &Times::wall) / base,
+               median(row, &Times::user), median(row, &Times::system));
   const ReadCost cost = ColdReadCost(*index);
   fmt::print(
       "  index {}, {:.2f} % of the blob; {} entries, {} checkpoints; a cold read of 4 KiB: "
