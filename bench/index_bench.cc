@@ -160,7 +160,8 @@ class CacheSink : public FlatSink {
   CacheWriter& writer_;
 };
 
-std::shared_ptr<const LayerIndex> Index(const Sample& sample, const std::string& folder) {
+std::shared_ptr<const LayerIndex> Index(const Sample& sample, const std::string& folder,
+                                        const CheckpointSpacing& spacing = {}) {
   const auto writer = Must(CacheWriter::Create(folder, sample.digest));
   CacheSink sink(*writer);
   const IndexRequest request{.blob_digest = sample.digest,
@@ -168,7 +169,8 @@ std::shared_ptr<const LayerIndex> Index(const Sample& sample, const std::string&
                              .diff_id = sample.diff_id,
                              .name = sample.name,
                              .output_path = folder + "/layer.idx",
-                             .sink = &sink};
+                             .sink = &sink,
+                             .spacing = spacing};
   return Must(IndexLayer(*Open(sample), request));
 }
 
@@ -254,6 +256,22 @@ void Compare(const Sample& sample, Compression compression, const std::string& f
       HumanSize(cost.most));
 }
 
+// What a read of 4 KiB fetches against what the index takes.
+void CompareSpacings(const Sample& sample, const std::string& folder) {
+  fmt::print("\ndecoder states of the {} layer so many compressed bytes apart:\n", sample.name);
+  fmt::print("  {:>10} {:>10} {:>8} {:>22}\n", "apart", "index", "%", "a cold read of 4 KiB");
+  for (const uint64_t bytes : {uint64_t{256} << 10, uint64_t{512} << 10, uint64_t{1} << 20,
+                               uint64_t{3} << 19, uint64_t{2} << 20, uint64_t{4} << 20}) {
+    const auto index = Index(sample, folder, {.blob_bytes = bytes, .raw_bytes = uint64_t{1} << 40});
+    const ReadCost cost = ColdReadCost(*index);
+    fmt::print(
+        "  {:>10} {:>10} {:>8.2f} {:>10} (most {})\n", HumanSize(bytes),
+        HumanSize(index->file_bytes()),
+        100.0 * static_cast<double>(index->file_bytes()) / static_cast<double>(sample.blob_size),
+        HumanSize(cost.mean), HumanSize(cost.most));
+  }
+}
+
 int Main() {
   const auto folder = Must(TemporaryFolder::Create("lamina-index-bench"));
   const std::string path = folder.path();
@@ -261,6 +279,7 @@ int Main() {
   const Sample zstd = Prepare(path, "zstd", "zstd -q -c -3");
   Compare(gzip, Compression::kGzip, path);
   fmt::print("  largest resident memory of all of it: {}\n", HumanSize(PeakBytes()));
+  CompareSpacings(gzip, path);
   Compare(zstd, Compression::kZstd, path);
   Sample tar = Prepare(path, "plain", "cat");
   const double hash = Median({Seconds([&] { HashOnly(tar, Compression::kNone); }),

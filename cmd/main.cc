@@ -93,9 +93,11 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
   command.add_flag("--strict", common.strict,
                    "show nothing of a layer before all of it has been verified; without it a layer "
                    "that carries an index is read at once, each piece verified by that");
-  command.add_option("--strict-registry", common.strict_registries,
-                     "HOST[:PORT] whose images are --strict (in a file: strict = true of "
-                     "[registry.\"HOST\"])");
+  command
+      .add_option("--strict-registry", common.strict_registries,
+                  "HOST[:PORT] whose images are --strict (in a file: strict = true of "
+                  "[registry.\"HOST\"])")
+      ->allow_extra_args(false);
   command.add_option("--insecure-registry", common.insecure_registries,
                      "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
   command

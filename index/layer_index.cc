@@ -229,9 +229,17 @@ Status LayerIndex::Intact() const {
   return Damaged("a page of the file cannot be read");
 }
 
+// A page that was lost on the way explains whatever went wrong, and what went right is not
+// believed.
+Status LayerIndex::OpenTree() const {
+  const Status opened = sections_->OpenTree();
+  RETURN_IF_ERROR(Intact());
+  return opened;
+}
+
 Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
   if (number >= facts_.entry_count) return OutOfBounds("entry", number);
-  RETURN_IF_ERROR(sections_->OpenTree());
+  RETURN_IF_ERROR(OpenTree());
   const auto record = sections_->At<format::EntryRecord>(format::kEntries, number);
   RETURN_IF_ERROR(Intact());
   if (record.kind > static_cast<uint8_t>(LayerEntry::Kind::kExternalLink))
@@ -260,7 +268,7 @@ Result<LayerEntry> LayerIndex::Entry(uint32_t number) const {
 
 Result<LayerInode> LayerIndex::Inode(uint32_t number) const {
   if (number >= facts_.inode_count) return OutOfBounds("inode", number);
-  RETURN_IF_ERROR(sections_->OpenTree());
+  RETURN_IF_ERROR(OpenTree());
   const auto record = sections_->At<format::InodeRecord>(format::kInodes, number);
   RETURN_IF_ERROR(Intact());
   if (record.type < static_cast<uint8_t>(EntryType::kRegular) ||
@@ -299,7 +307,7 @@ Result<LayerInode> LayerIndex::Inode(uint32_t number) const {
 
 Result<FileExtent> LayerIndex::Extent(uint32_t number) const {
   if (number >= sections_->Count(format::kExtents)) return OutOfBounds("extent", number);
-  RETURN_IF_ERROR(sections_->OpenTree());
+  RETURN_IF_ERROR(OpenTree());
   const auto record = sections_->At<format::ExtentRecord>(format::kExtents, number);
   RETURN_IF_ERROR(Intact());
   return FileExtent{record.file_offset, record.flat_offset, record.length};
@@ -307,7 +315,7 @@ Result<FileExtent> LayerIndex::Extent(uint32_t number) const {
 
 Result<XattrView> LayerIndex::Xattr(uint32_t number) const {
   if (number >= sections_->Count(format::kXattrs)) return OutOfBounds("xattr", number);
-  RETURN_IF_ERROR(sections_->OpenTree());
+  RETURN_IF_ERROR(OpenTree());
   const auto record = sections_->At<format::XattrRecord>(format::kXattrs, number);
   RETURN_IF_ERROR(Intact());
   const uint64_t length = uint64_t{record.name_length} + record.value_length;

@@ -223,6 +223,8 @@ class LayerIndex {
  private:
   struct Sections;
   LayerIndex();
+  // Before what is packed in the file is read.
+  Status OpenTree() const;
   LayerFacts facts_{Digest::Sha256({}), Digest::Sha256({})};
   std::optional<MappedFile> file_;
   std::unique_ptr<Sections> sections_;

@@ -34,7 +34,12 @@ class FlatSink {
   virtual bool GiveBack() { return false; }
 };
 
-inline constexpr uint64_t kCheckpointSpacing = 4u << 20;
+// How far apart two decoder states in an index are at least, where the codec needs one: what a read
+// may have to fetch, and to decode, for nothing. docs/design.md has what it costs.
+struct CheckpointSpacing {
+  uint64_t blob_bytes = 3u << 19;
+  uint64_t raw_bytes = 8u << 20;  // the one that comes first counts
+};
 
 struct IndexRequest {
   Digest blob_digest;
@@ -48,9 +53,7 @@ struct IndexRequest {
   std::string name;          // of the layer in messages: "layer 2 (sha256:1f2e…)"
   std::string output_path;   // of the index file, written atomically
   FlatSink* sink = nullptr;  // may be absent
-  // Bytes of the raw stream between two decoder states in the index (docs/design.md has what it
-  // costs).
-  uint64_t spacing = kCheckpointSpacing;
+  CheckpointSpacing spacing = {};
   TarLimits tar_limits = {};
   uint64_t entry_limit = 10'000'000;
   // What all passes of the process may take together for their trees; outlives the pass. May be

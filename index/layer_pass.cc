@@ -144,13 +144,16 @@ Status LayerPass::StartDecoder(ByteSpan next) {
 
 // A state takes about 13 KiB of the index; a place takes nothing.
 std::shared_ptr<ResumePoint> LayerPass::CurrentResumePoint() {
-  const uint64_t here = decoder_->raw_offset();
-  if (resume_ != nullptr && decoder_->needs_state() && here - resume_raw_ < request_.spacing)
-    return resume_;
+  const uint64_t raw = decoder_->raw_offset();
+  const uint64_t blob = decoder_->blob_offset();
+  const bool far = raw - resume_raw_ >= request_.spacing.raw_bytes ||
+                   blob - resume_blob_ >= request_.spacing.blob_bytes;
+  if (resume_ != nullptr && decoder_->needs_state() && !far) return resume_;
   resume_ = std::make_shared<ResumePoint>();
   resume_->snapshot = decoder_->Snapshot();
   resume_->mark = blob_hash_.Restart();
-  resume_raw_ = here;
+  resume_raw_ = raw;
+  resume_blob_ = blob;
   return resume_;
 }
 

@@ -77,6 +77,7 @@ class LayerPass {
   RawBuffer* buffer_ = nullptr;          // being filled
   std::shared_ptr<ResumePoint> resume_;  // the last one
   uint64_t resume_raw_ = 0;              // where it was taken
+  uint64_t resume_blob_ = 0;
   Status decoded_;
 
   std::unique_ptr<RawRing> ring_;

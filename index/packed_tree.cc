@@ -9,7 +9,9 @@ namespace lamina {
 namespace {
 
 constexpr int kLevel = 3;
-constexpr size_t kStep = 256u << 10;
+// A larger window packs hardly better, and takes its memory in every merge.
+constexpr int kWindowLog = 18;
+constexpr size_t kStep = 64u << 10;
 
 Error Damaged() { return Error{Code::kCorrupt, "layer index: its packed tree is damaged"}; }
 
@@ -51,7 +53,10 @@ Result<MappedFile> UnpackToFile(ByteSpan packed, uint64_t size, const std::strin
 
 PackedWriter::PackedWriter(std::function<Status(ByteSpan)> out)
     : out_(std::move(out)), context_(ZSTD_createCCtx()), buffer_(ZSTD_CStreamOutSize()) {
-  if (context_) ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, kLevel);
+  if (!context_) return;
+  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, kLevel);
+  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_windowLog, kWindowLog);
+  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
 }
 
 PackedWriter::~PackedWriter() = default;

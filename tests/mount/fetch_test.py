@@ -9,6 +9,7 @@ from images.oci import Layout
 from mount.harness import MountCase, canonical_host, read, run, wait_until
 from mount.proxy import Proxy
 
+SPACING = 3 << 19  # compressed bytes between two decoder states of a gzip layer, at most (docs/design.md)
 CHUNK = 1 << 20  # bytes of payload in a chunk (docs/formats)
 READERS = 64
 
@@ -60,7 +61,7 @@ class BigLayerTest(FetchCase):
         self.assert_right(sort, number)
         fetched = self.proxy.bytes_sent(self.layer)
         self.assertGreater(fetched, 0)
-        self.assertLess(fetched, 2 * CHUNK * self.ratios[sort], self.proxy.records(self.layer))
+        self.assertLess(fetched, SPACING + 2 * CHUNK * self.ratios[sort], self.proxy.records(self.layer))
         self.assertTrue(all(byte_range for _, byte_range in self.layer_gets()), self.layer_gets())
         counted = sum(value for name, value in self.daemon.metrics().items() if "registry_blob_bytes_total" in name)
         self.assertGreaterEqual(counted, fetched)

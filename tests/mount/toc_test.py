@@ -259,3 +259,39 @@ class WholeTest(TocCase):
                 compare.assert_equal(self, self.rootfs("plain"), self.rootfs(name), compare.Options(whole_seconds=True))
                 for path, status in before.items():
                     self.assertEqual((os.lstat(path).st_ino, os.lstat(path).st_mtime_ns), (status.st_ino, status.st_mtime_ns), path)
+
+
+class StrictTest(TocCase):
+    """[S63] Whatever a manifest names, the layers are streamed as a whole and have indexes made here."""
+
+    def check(self, *options):
+        layers = self.push("estargz")
+        self.push("plain")
+        self.daemon = self.lamina(*options)
+        compare.assert_equal(self, self.rootfs("plain"), self.rootfs("estargz"))
+        status = json.loads(read(self.path_of("estargz") + "/status.json"))
+        self.assertEqual([layer["index"] for layer in status["layers"]], ["own"] * len(layers))
+        self.assertTrue(all(layer["verified_whole"] for layer in status["layers"]))
+        for layer in layers:
+            self.assertEqual([get.byte_range for get in self.proxy.gets(layer["digest"])], [None])
+
+    def test_for_all(self):
+        self.check("--strict")
+
+    def test_for_a_registry(self):
+        self.check("--strict-registry", self.proxy.host)
+
+    def test_for_a_registry_by_the_options_file(self):
+        path = self.folder + "/options.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f'[registry."{self.proxy.host}"]\nstrict = true\n')
+        self.check("--config", path)
+
+    def test_other_registries_are_not_strict(self):
+        self.push("estargz")
+        self.daemon = self.lamina("--strict-registry", "registry.example")
+        os.listdir(self.rootfs("estargz"))
+        status = json.loads(read(self.path_of("estargz") + "/status.json"))
+        self.assertEqual({layer["index"] for layer in status["layers"]}, {"eStargz"})
+        self.assertFalse(any(layer["verified_whole"] for layer in status["layers"]))
+        self.assertTrue(all(layer["cold_read_bytes"]["most"] > 0 for layer in status["layers"]))

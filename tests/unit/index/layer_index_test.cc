@@ -159,11 +159,18 @@ TEST_F(LayerIndexTest, NothingInTheFileLeadsOutOfBounds) {
 
 TEST_F(LayerIndexTest, ChildrenStandBehindTheirDirectory) {
   // Entry 0's first_child leads back to entry 0: a walk would not end.
-  index_format::Header header;
-  std::memcpy(&header, bytes_.data(), sizeof header);
-  const size_t first_child = header.sections[index_format::kEntries].offset + 12;
-  std::memset(bytes_.data() + first_child, 0, 4);
-  const auto index = LayerIndex::FromBytes(AsBytes(bytes_), /*check_checksum=*/false);
+  IndexLab lab;
+  LayerIndexWriter writer(lab.folder() + "/loop.idx");
+  index_format::EntryRecord loop;
+  loop.child_count = 1;
+  ASSERT_TRUE(writer.AddEntry(loop).has_value());
+  index_format::InodeRecord folder;
+  folder.type = static_cast<uint8_t>(EntryType::kDirectory);
+  ASSERT_TRUE(writer.AddInode(folder).has_value());
+  const Digest digest = Digest::Sha256({});
+  auto file = writer.Write({.blob_digest = digest, .diff_id = digest}, "a test", {});
+  ASSERT_TRUE(file.has_value());
+  const auto index = LayerIndex::Open(file->temporary_path(), digest);
   ASSERT_TRUE(index.has_value());
   const auto root = (*index)->Entry(0);
   ASSERT_FALSE(root.has_value());

@@ -184,7 +184,10 @@ TEST_F(TreeTest, ATreeThatIsCutWhileItIsOpenIsCorruptAndHurtsNobody) {
 
 TEST_F(TreeTest, ATreeIsNotBuiltOfAnIndexThatIsCutWhileItIsOpen) {
   ASSERT_TRUE(RemoveTree(Path()));
-  std::filesystem::resize_file(folder_->path() + "/layer", 4096);
+  // What the first tree was made of is unpacked; an index that is opened anew has nothing yet.
+  const std::string path = folder_->path() + "/layer";
+  layers_ = {*LayerIndex::Open(path, layers_[0]->facts().blob_digest)};
+  std::filesystem::resize_file(path, 0);
   const auto facts = BuildTree(layers_, {.only_layer = {}}, Path());
   ASSERT_FALSE(facts.has_value());
   EXPECT_EQ(facts.error().code, Code::kCorrupt);
