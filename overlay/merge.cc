@@ -117,11 +117,11 @@ Result<MergedTree> Merger::Run() {
 // A merged tree has no more names than its layers together, so the arrays never move; memory that
 // stays untouched costs nothing.
 void Merger::Reserve() {
-  constexpr uint64_t kLeastEntry = 16;  // bytes that an entry takes in an index, at the very least
   uint64_t most = 1;
   for (uint32_t layer = 0; layer < stack_.size(); ++layer) {
     const LayerIndex& index = stack_.layer(layer);
-    most += std::min(index.facts().entry_count, index.file_bytes() / kLeastEntry);
+    // Once an entry can be read, its index holds as many as it claims.
+    if (index.Entry(0)) most += index.facts().entry_count;
   }
   most = std::min(most, options_.entry_limit + 1);
   tree_.names.reserve(most);
