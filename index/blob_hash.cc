@@ -22,7 +22,8 @@ void BlobHash::Advance(ByteSpan bytes, size_t consumed, uint64_t restart) {
 
 void BlobHash::Take(uint64_t offset, ByteSpan bytes) {
   const uint64_t end = offset + bytes.size();
-  if (end <= hashed_) return;
+  // A gap would be a fault of the caller: no digest is right then.
+  if (end <= hashed_ || offset > hashed_) return;
   hasher_.Update(bytes.subspan(hashed_ - offset));
   hashed_ = end;
 }

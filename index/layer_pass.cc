@@ -90,7 +90,8 @@ void LayerPass::ReportProgress() {
   request_.progress(blob_bytes_);
 }
 
-// The last bytes are held back, so that there are always some behind what is decoded.
+// The last bytes are held back, so that there are always some behind what is decoded. Where parsing
+// fails, what is held stays, for the digest.
 Status LayerPass::DecodePiece(ByteSpan bytes) {
   const uint64_t end = blob_bytes_;
   if (held_.size() + bytes.size() < kLeastBytes) {
@@ -105,6 +106,7 @@ Status LayerPass::DecodePiece(ByteSpan bytes) {
     // What was moved is decoded where it came from, or stays behind here.
     const size_t ahead = moved == bytes.size() ? kHashAlign : moved;
     RETURN_IF_ERROR(DecodeInto(ByteSpan(held_).first(held_.size() - ahead), ahead));
+    if (HasFailed()) return {};
     if (moved == bytes.size()) {
       held_.erase(held_.begin(), held_.end() - static_cast<ptrdiff_t>(ahead));
       held_begin_ = end - held_.size();
@@ -113,6 +115,7 @@ Status LayerPass::DecodePiece(ByteSpan bytes) {
   }
   const size_t now = bytes.size() - std::min<size_t>(bytes.size(), kHashAlign);
   if (now > 0) RETURN_IF_ERROR(DecodeInto(bytes.first(now), kHashAlign));
+  if (HasFailed()) return {};
   held_.assign(bytes.begin() + static_cast<ptrdiff_t>(now), bytes.end());
   held_begin_ = end - held_.size();
   return {};

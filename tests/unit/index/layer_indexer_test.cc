@@ -121,6 +121,21 @@ TEST_F(LayerIndexerTest, ATruncatedBlobOfTheRightDigestIsInvalid) {
   }
 }
 
+// The parser fails in another thread, at any moment of the decoder's and the hash's.
+TEST_F(LayerIndexerTest, ALayerThatCannotBeParsedIsInvalidWheneverThatIsFound) {
+  std::string tar = TarBuilder().File("a", MixedData(kMiB)).File("b", MixedData(4 * kMiB)).Finish();
+  tar[kMiB + 512 + 148] ^= 1;  // in the header of b: its checksum
+  const std::string blob = Pipe("gzip -1", tar);
+  for (const size_t piece :
+       {size_t{100}, size_t{1000}, size_t{4096}, size_t{100'000}, blob.size()}) {
+    for (int round = 0; round < 8; ++round) {
+      const auto failed = lab_.Index(blob, lab_.RequestFor(blob), piece);
+      ASSERT_FALSE(failed);
+      ASSERT_EQ(failed.error().code, Code::kInvalid) << piece << ": " << failed.error().message;
+    }
+  }
+}
+
 TEST_F(LayerIndexerTest, AnEmptyBlobIsAnEmptyLayer) {
   const IndexedLayer layer = MustIndex("");
   EXPECT_EQ(layer.index->facts().entry_count, 1u);
