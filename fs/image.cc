@@ -90,10 +90,11 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
   // A strict image's tree may have been merged when its layers were believed.
   if (strict_) RETURN_IF_ERROR(OpenLayers(count));
   auto tree = Tree::Open(path);
+  std::vector<std::shared_ptr<Layer>> layers;  // as far as they had to be opened
   if (!tree) {
     if (tree.error().code != Code::kNotFound)
       LogWarning(fmt::format("{}; merging again", tree.error().message));
-    tree = BuildTreeFile(options, count, path);
+    tree = BuildTreeFile(options, count, path, &layers);
   }
   if (!tree) {
     const Error error = tree.error().Within(
@@ -101,14 +102,17 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
     SetLastError(error);
     return error;
   }
-  return std::make_shared<MountedTree>(*std::move(tree), count);
+  auto mounted = std::make_shared<MountedTree>(*std::move(tree), count);
+  for (size_t i = 0; i < layers.size(); ++i) mounted->layers_[i].Set(std::move(layers[i]));
+  return mounted;
 }
 
-Result<std::shared_ptr<const Tree>> Image::BuildTreeFile(const TreeOptions& options, size_t count,
-                                                         const std::string& path) {
-  ASSIGN_OR_RETURN(const auto layers, OpenLayers(count));
+Result<std::shared_ptr<const Tree>> Image::BuildTreeFile(
+    const TreeOptions& options, size_t count, const std::string& path,
+    std::vector<std::shared_ptr<Layer>>* layers) {
+  ASSIGN_OR_RETURN(*layers, OpenLayers(count));
   std::vector<std::shared_ptr<const LayerIndex>> indexes;
-  for (const auto& layer : layers) indexes.push_back(layer->shared_index());
+  for (const auto& layer : *layers) indexes.push_back(layer->shared_index());
   ASSIGN_OR_RETURN(const TreeFacts facts, BuildTree(indexes, options, path));
   LogInfo(fmt::format("merged {} layers of {}@{}: {} entries", count, documents_.repository,
                       documents_.digest.ToString(), facts.entry_count));

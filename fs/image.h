@@ -138,8 +138,10 @@ class Image {
 
  private:
   Result<std::shared_ptr<MountedTree>> OpenOrBuild(std::optional<size_t> only_layer);
+  // Opens the layers for it.
   Result<std::shared_ptr<const Tree>> BuildTreeFile(const TreeOptions& options, size_t count,
-                                                    const std::string& path);
+                                                    const std::string& path,
+                                                    std::vector<std::shared_ptr<Layer>>* layers);
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
   Status OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept;
   Status FetchLayer(Layer& layer, const std::function<bool()>& progress) const;
