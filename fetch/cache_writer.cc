@@ -23,7 +23,7 @@
 namespace lamina {
 namespace {
 
-// So much is written between two looks at the room on the disk.
+// So much is written at most between two looks at the room on the disk.
 constexpr uint64_t kLookEvery = 4u << 20;
 // Given back where the disk does not tell its size.
 constexpr uint64_t kUsualReserve = 64u << 20;
@@ -41,6 +41,13 @@ Result<NewFile> MakeNewFile(const CachePaths& paths) {
   std::string name = fmt::format("{}.tmp.{}.{}", paths.data, ::getpid(), serial.fetch_add(1));
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW));
   return NewFile{std::move(fd), std::move(name)};
+}
+
+// Often enough not to run through the reserve of a small disk between two looks: another layer's
+// index may be written meanwhile.
+uint64_t LookEvery(const NewFile& file) {
+  const std::optional<DiskRoom> room = MeasureDisk(file.fd.get());
+  return room ? std::min(kLookEvery, room->Reserve() / 4) : kLookEvery;
 }
 
 // Gives the file its name, which is free.
@@ -65,6 +72,7 @@ struct CacheWriter::Impl {
   uint64_t end = 0;    // flat offset up to which everything is in the file; gaps are zeros
   bool ended = false;  // the disk was full: nothing more is kept
 
+  const uint64_t look_every = LookEvery(file);
   uint64_t unlooked = 0;  // bytes written since the last look at the disk
 
   Status Append(uint64_t flat_offset, ByteSpan bytes);
@@ -83,7 +91,7 @@ Status CacheWriter::Impl::Append(uint64_t flat_offset, ByteSpan bytes) {
   RETURN_IF_ERROR(WriteIntoHole(file.fd.get(), bytes, flat_offset, paths.data));
   end += bytes.size();
   unlooked += bytes.size();
-  if (unlooked < kLookEvery) return {};
+  if (unlooked < look_every) return {};
   unlooked = 0;
   return CheckDiskRoom(file.fd.get(), 0, paths.data);
 }

@@ -13,6 +13,9 @@ constexpr int kLevel = 3;
 constexpr int kWindowLog = 18;
 constexpr size_t kStep = 64u << 10;
 
+// Where memory has to do: more than two million entries.
+constexpr uint64_t kMostHeap = 256u << 20;
+
 Error Damaged() { return Error{Code::kCorrupt, "layer index: its packed tree is damaged"}; }
 
 using Take = std::function<Status(ByteSpan, uint64_t offset)>;
@@ -94,6 +97,9 @@ Result<std::shared_ptr<UnpackedTree>> UnpackedTree::Make(ByteSpan packed, uint64
     }
     if (file.error().code == Code::kCorrupt) return std::move(file).error();
   }
+  if (size > kMostHeap)
+    return Error{Code::kLimit, "layer index: its tree has " + std::to_string(size) +
+                                   " bytes, which no file can take and memory must not"};
   // It grows with what is there, not with what the header claims.
   RETURN_IF_ERROR(Unpack(packed, size, [&](ByteSpan bytes, uint64_t) {
     tree->heap_.insert(tree->heap_.end(), bytes.begin(), bytes.end());
