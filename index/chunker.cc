@@ -5,9 +5,6 @@
 namespace lamina {
 namespace {
 
-// Shorter runs of zeros stay inside their chunk: a record costs 80 bytes and a cut may cost a
-// checkpoint.
-constexpr uint64_t kZeroRun = 64u << 10;
 constexpr size_t kOutBytes = 256u << 10;
 // A chunk spans at most about so much of the raw stream, or many entries without data between two
 // small files would have to be decoded with it.

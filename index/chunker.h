@@ -22,6 +22,10 @@
 
 namespace lamina {
 
+// Shorter runs of zeros stay inside their chunk: a record costs 56 bytes and a cut may cost a
+// checkpoint.
+inline constexpr uint64_t kZeroRun = 64u << 10;
+
 // A place from which decoding can resume.
 struct ResumePoint {
   std::unique_ptr<DecoderSnapshot> snapshot;

@@ -7,9 +7,6 @@
 namespace lamina {
 namespace {
 
-// 2^32 blocks of 4096 bytes: what an EROFS device can address.
-constexpr uint64_t kMaxFlat = uint64_t{16} << 40;
-
 uint64_t PayloadOf(const TarEntry& entry) {
   if (!entry.sparse) return entry.size;
   uint64_t sum = 0;

@@ -15,6 +15,9 @@
 
 namespace lamina {
 
+// 2^32 blocks of 4096 bytes: what an EROFS device can address.
+inline constexpr uint64_t kMaxFlat = uint64_t{16} << 40;
+
 struct FilePlace {
   uint64_t flat_offset = 0;
   uint32_t extent_first = 0;  // of a sparse file

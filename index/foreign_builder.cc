@@ -6,21 +6,12 @@
 #include <utility>
 
 #include "base/text.h"
+#include "index/flat_layout.h"
+#include "index/layer_builder.h"
 #include "index/piece_reader.h"
 
 namespace lamina {
 namespace {
-
-// 2^32 blocks of 4096 bytes: what an EROFS device can address.
-constexpr uint64_t kMaxFlat = uint64_t{16} << 40;
-
-LayerTreeLimits TreeLimits(const IndexRequest& request) {
-  LayerTreeLimits limits;
-  limits.entries = request.entry_limit;
-  limits.shared_memory = request.memory;
-  limits.cancel = request.cancel;
-  return limits;
-}
 
 Status WithinEntry(const TarEntry& entry, Status status) {
   if (status.has_value()) return status;
@@ -31,7 +22,7 @@ Status WithinEntry(const TarEntry& entry, Status status) {
 
 ForeignBuilder::ForeignBuilder(const IndexRequest& request)
     : writer_(request.output_path),
-      tree_(writer_, TreeLimits(request), [this](std::string text) { Warn(std::move(text)); }),
+      tree_(writer_, TreeLimitsOf(request), [this](std::string text) { Warn(std::move(text)); }),
       chunks_(writer_, [this](ChunkRecord* chunk) { return CompleteChunk(chunk); }) {}
 
 void ForeignBuilder::Warn(std::string text) {
@@ -82,9 +73,7 @@ Status ForeignBuilder::AddSpans(const Ztoc& ztoc) {
     const ZtocSpan& span = spans_[number];
     RETURN_IF_ERROR(writer_.AddSpan({span.blob_offset, span.blob_end, span.sha256}));
     const Checkpoint checkpoint{span.raw_offset, span.blob_offset, ztoc.CheckpointState(number)};
-    RETURN_IF_ERROR(writer_.AddCheckpoint(checkpoint).has_value()
-                        ? Status()
-                        : Status(Error{Code::kLimit, "the layer has too many spans"}));
+    if (const auto added = writer_.AddCheckpoint(checkpoint); !added) return added.error();
   }
   return {};
 }

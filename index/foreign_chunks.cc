@@ -2,13 +2,9 @@
 
 #include <algorithm>
 
+#include "index/chunker.h"
+
 namespace lamina {
-namespace {
-
-// As in the pass over a layer: shorter runs of zeros stay inside their chunk.
-constexpr uint64_t kZeroRun = 64u << 10;
-
-}  // namespace
 
 uint64_t ForeignChunks::Room(uint64_t flat_offset) const {
   return kChunkBytes - std::min(kChunkBytes - kFlatAlign, flat_offset - begin_);

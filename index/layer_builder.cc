@@ -7,9 +7,7 @@
 
 namespace lamina {
 
-namespace {
-
-LayerTreeLimits TreeLimits(const IndexRequest& request) {
+LayerTreeLimits TreeLimitsOf(const IndexRequest& request) {
   LayerTreeLimits limits;
   limits.entries = request.entry_limit;
   limits.shared_memory = request.memory;
@@ -17,12 +15,11 @@ LayerTreeLimits TreeLimits(const IndexRequest& request) {
   return limits;
 }
 
-}  // namespace
-
 LayerBuilder::LayerBuilder(const IndexRequest& request)
     : writer_(request.output_path,
               [sink = request.sink] { return sink != nullptr && sink->GiveBack(); }),
-      tree_(writer_, TreeLimits(request), [this](std::string text) { OnWarning(std::move(text)); }),
+      tree_(writer_, TreeLimitsOf(request),
+            [this](std::string text) { OnWarning(std::move(text)); }),
       chunker_(writer_, request.sink),
       layout_(writer_, chunker_),
       hides_stargz_files_(request.hides_stargz_files) {}

@@ -17,6 +17,9 @@
 
 namespace lamina {
 
+// What a request says of the tree's bounds.
+LayerTreeLimits TreeLimitsOf(const IndexRequest& request);
+
 class LayerBuilder : public TarHandler {
  public:
   explicit LayerBuilder(const IndexRequest& request);

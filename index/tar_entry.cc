@@ -1,7 +1,10 @@
 #include "index/tar_entry.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <string_view>
+#include <utility>
 
 #include "base/text.h"
 
@@ -260,6 +263,21 @@ Result<EntryPlan> PlanEntry(const TarHeader& header, const PendingHeaders& pendi
   SetXattrs(pending.pax, entry, warnings);
   RETURN_IF_ERROR(CheckXattrs(*entry, limits));
   return plan;
+}
+
+Result<EntryType> EntryTypeOf(std::string_view type) {
+  static constexpr std::array<std::pair<std::string_view, EntryType>, 7> kTypes = {{
+      {"dir", EntryType::kDirectory},
+      {"reg", EntryType::kRegular},
+      {"symlink", EntryType::kSymlink},
+      {"hardlink", EntryType::kHardlink},
+      {"char", EntryType::kCharDevice},
+      {"block", EntryType::kBlockDevice},
+      {"fifo", EntryType::kFifo},
+  }};
+  for (const auto& [name, value] : kTypes)
+    if (type == name) return value;
+  return Invalid("it has the unknown type " + Quote(type, 40));
 }
 
 }  // namespace lamina

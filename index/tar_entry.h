@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -42,6 +43,8 @@ Result<EntryPlan> PlanEntry(const TarHeader& header, const PendingHeaders& pendi
 uint32_t OwnerId(int64_t id, const char* what, std::vector<std::string>* warnings);
 // Of a device; nothing for other types.
 Status SetDevice(int64_t major, int64_t minor, TarEntry* entry);
+// By the name that tables of contents give a type ("reg", "symlink"); kInvalid for others.
+Result<EntryType> EntryTypeOf(std::string_view type);
 Status CheckNames(const TarEntry& entry, const TarLimits& limits);
 // Those among the records, decoded; CheckXattrs() bounds them.
 void SetXattrs(const PaxHeader& pax, TarEntry* entry, std::vector<std::string>* warnings);

@@ -1,6 +1,5 @@
 #include "index/toc_entry.h"
 
-#include <array>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -13,21 +12,6 @@ namespace lamina {
 namespace {
 
 Error Invalid(std::string reason) { return Error{Code::kInvalid, std::move(reason)}; }
-
-Result<EntryType> TypeOf(std::string_view type) {
-  static constexpr std::array<std::pair<std::string_view, EntryType>, 7> kTypes = {{
-      {"dir", EntryType::kDirectory},
-      {"reg", EntryType::kRegular},
-      {"symlink", EntryType::kSymlink},
-      {"hardlink", EntryType::kHardlink},
-      {"char", EntryType::kCharDevice},
-      {"block", EntryType::kBlockDevice},
-      {"fifo", EntryType::kFifo},
-  }};
-  for (const auto& [name, value] : kTypes)
-    if (type == name) return value;
-  return Invalid("it has the unknown type " + Quote(type, 40));
-}
 
 Status SetXattrs(const TocRecord& record, TarEntry* entry) {
   for (const auto& [name, text] : record.xattrs) {
@@ -52,7 +36,7 @@ Result<TarEntry> TocEntryOf(const TocRecord& record, const TarLimits& limits) {
   TarEntry entry;
   entry.path = record.name;
   entry.link_target = record.link_name;
-  ASSIGN_OR_RETURN(entry.type, TypeOf(record.type));
+  ASSIGN_OR_RETURN(entry.type, EntryTypeOf(record.type));
   RETURN_IF_ERROR(CheckNames(entry, limits));
   const int64_t size = record.size.value_or(0);
   if (size < 0) return Invalid("its size is " + std::to_string(size));

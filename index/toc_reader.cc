@@ -74,17 +74,19 @@ Status Toc::Verify(const TocClaim& claim) const {
   return sound ? Status() : Status(sound.error().Within(kWhat));
 }
 
+// From its start.
+TocStream Toc::Json() const {
+  const auto bytes = [this, given = false]() mutable -> Result<ByteSpan> {
+    return std::exchange(given, true) ? ByteSpan() : ByteSpan(blob_);
+  };
+  return TocStream(place_.compression, InTar(place_.kind), bytes, account_);
+}
+
 // Also that it can be decoded, and has as many bytes as was said.
 Status Toc::VerifyJson(const std::optional<Digest>& digest) const {
   Hasher hasher(digest ? digest->algorithm() : Digest::Algorithm::kSha256);
   uint64_t size = 0;
-  bool given = false;
-  TocStream stream(
-      place_.compression, InTar(place_.kind),
-      [&]() -> Result<ByteSpan> {
-        return std::exchange(given, true) ? ByteSpan() : ByteSpan(blob_);
-      },
-      account_);
+  TocStream stream = Json();
   for (;;) {
     ASSIGN_OR_RETURN(const ByteSpan piece, stream.Next());
     if (piece.empty()) break;
@@ -100,13 +102,7 @@ Status Toc::VerifyJson(const std::optional<Digest>& digest) const {
 }
 
 Status Toc::ReadRecords(const TocRecordSink& sink) const {
-  bool given = false;
-  TocStream stream(
-      place_.compression, InTar(place_.kind),
-      [&]() -> Result<ByteSpan> {
-        return std::exchange(given, true) ? ByteSpan() : ByteSpan(blob_);
-      },
-      account_);
+  TocStream stream = Json();
   return ReadTocJson([&] { return stream.Next(); }, sink);
 }
 

@@ -15,6 +15,8 @@
 
 namespace lamina {
 
+class TocStream;
+
 // A fetched table whose digests are right.
 class Toc {
  public:
@@ -38,6 +40,7 @@ class Toc {
       : dialect_(claim.dialect()), place_(std::move(place)), account_(std::move(account)) {}
   Status FetchBlob(BlobSource& blob, const Deadline& deadline);
   Status Verify(const TocClaim& claim) const;
+  TocStream Json() const;
   Status VerifyJson(const std::optional<Digest>& digest) const;
   Status ReadRecords(const TocRecordSink& sink) const;
 

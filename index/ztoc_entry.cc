@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <ztoc_generated.h>
 
-#include <array>
 #include <string_view>
 #include <utility>
 
@@ -23,22 +22,6 @@ Error Invalid(std::string reason) { return Error{Code::kInvalid, std::move(reaso
 
 std::string_view TextOf(const flatbuffers::String* text) {
   return text == nullptr ? std::string_view() : text->string_view();
-}
-
-constexpr std::array<std::pair<std::string_view, EntryType>, 7> kTypes = {{
-    {"reg", EntryType::kRegular},
-    {"dir", EntryType::kDirectory},
-    {"symlink", EntryType::kSymlink},
-    {"hardlink", EntryType::kHardlink},
-    {"char", EntryType::kCharDevice},
-    {"block", EntryType::kBlockDevice},
-    {"fifo", EntryType::kFifo},
-}};
-
-Result<EntryType> TypeOf(std::string_view name) {
-  for (const auto& [known, type] : kTypes)
-    if (name == known) return type;
-  return Invalid("it has the unknown type " + Quote(name, 40));
 }
 
 // A zTOC keeps all PAX records, also those that the other fields follow from.
@@ -92,7 +75,7 @@ Status ZtocEntryReader::Read(const soci::File& file, TarEntry* entry) {
   *entry = TarEntry();
   entry->path = TextOf(file.name()).substr(0, TarLimits().path + 1);
   RETURN_IF_ERROR(TakeText(file));
-  ASSIGN_OR_RETURN(entry->type, TypeOf(TextOf(file.type())));
+  ASSIGN_OR_RETURN(entry->type, EntryTypeOf(TextOf(file.type())));
   if (entry->type == EntryType::kSymlink || entry->type == EntryType::kHardlink)
     entry->link_target = TextOf(file.link_name()).substr(0, TarLimits().path + 1);
   RETURN_IF_ERROR(CheckNames(*entry, TarLimits()));
