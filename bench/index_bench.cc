@@ -1,6 +1,6 @@
 // The one pass over a layer, against what it cannot do without: decoding the stream and hashing it,
-// packed and decoded, on the same threads. Each competitor in turn, several rounds, medians and
-// ratios. The data are a tar of a folder of this machine (LAMINA_BENCH_FOLDER, by default /usr),
+// packed and decoded, on the same threads; and against what others do with the same blob, `umoci
+// unpack` and `podman pull`. Each competitor in turn, several rounds, medians and ratios. The data are a tar of a folder of this machine (LAMINA_BENCH_FOLDER, by default /usr),
 // cut to LAMINA_BENCH_MIB (1024) and packed by gzip(1) and zstd(1). What is decoded goes to the
 // cache as in use.
 
@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
@@ -160,18 +161,78 @@ class CacheSink : public FlatSink {
   CacheWriter& writer_;
 };
 
+// The chunks of an index, for the cache file that the pass has filled.
+class IndexChunks : public ChunkOwner {
+ public:
+  explicit IndexChunks(const LayerIndex& index) : index_(index) {}
+  uint64_t chunk_count() const override { return index_.facts().chunk_count; }
+  uint64_t flat_size() const override { return index_.facts().flat_size; }
+  ChunkExtent Extent(uint64_t chunk) const override {
+    const ChunkRecord record = Must(index_.Chunk(chunk));
+    return {record.flat_offset, record.flat_length, record.zero};
+  }
+  std::optional<uint32_t> Checksum(uint64_t chunk) const override {
+    return Must(index_.Chunk(chunk)).checksum;
+  }
+  Status Produce(uint64_t, MutableByteSpan, const Deadline&) override {
+    return Error{Code::kInternal, "the benchmark reads nothing"};
+  }
+
+ private:
+  const LayerIndex& index_;
+};
+
 std::shared_ptr<const LayerIndex> Index(const Sample& sample, const std::string& folder,
-                                        const CheckpointSpacing& spacing = {}) {
-  const auto writer = Must(CacheWriter::Create(folder, sample.digest));
-  CacheSink sink(*writer);
+                                        FlatSink* sink, const CheckpointSpacing& spacing = {}) {
   const IndexRequest request{.blob_digest = sample.digest,
                              .blob_size = sample.blob_size,
                              .diff_id = sample.diff_id,
                              .name = sample.name,
                              .output_path = folder + "/layer.idx",
-                             .sink = &sink,
+                             .sink = sink,
                              .spacing = spacing};
   return Must(IndexLayer(*Open(sample), request));
+}
+
+// As a daemon does it at the first touch: `folder` has the index and the cache file afterwards.
+std::shared_ptr<const LayerIndex> IndexAndKeep(const Sample& sample, const std::string& folder) {
+  const auto writer = Must(CacheWriter::Create(folder, sample.digest));
+  CacheSink sink(*writer);
+  auto index = Index(sample, folder, &sink);
+  const Status committed = writer->Commit(IndexChunks(*index));
+  if (!committed) Die(committed.error().message);
+  return index;
+}
+
+void Shell(const std::string& command) {
+  if (std::system(command.c_str()) != 0) Die("this failed: " + command);
+}
+
+std::string WriteBlob(const std::string& layout, const std::string& bytes) {
+  Hasher hasher;
+  hasher.Update({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+  const std::string hex = hasher.Finish().hex();
+  std::ofstream(layout + "/blobs/sha256/" + hex) << bytes;
+  return hex;
+}
+
+// An OCI layout at `layout` with one image, "bench", whose only layer is the sample.
+void MakeLayout(const Sample& sample, const std::string& layout) {
+  Shell("mkdir -p " + layout + "/blobs/sha256 && ln " + sample.path + " " + layout +
+        "/blobs/sha256/" + sample.digest.hex());
+  const std::string config = fmt::format(
+      R"({{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}})",
+      sample.diff_id.ToString());
+  const std::string manifest = fmt::format(
+      R"({{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":)"
+      R"("application/vnd.oci.image.config.v1+json","digest":"sha256:{}","size":{}}},"layers":[{{"mediaType":)"
+      R"("application/vnd.oci.image.layer.v1.tar+gzip","digest":"{}","size":{}}}]}})",
+      WriteBlob(layout, config), config.size(), sample.digest.ToString(), sample.blob_size);
+  std::ofstream(layout + "/oci-layout") << R"({"imageLayoutVersion":"1.0.0"})";
+  std::ofstream(layout + "/index.json") << fmt::format(
+      R"({{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":)"
+      R"("sha256:{}","size":{},"annotations":{{"org.opencontainers.image.ref.name":"bench"}}}}]}})",
+      WriteBlob(layout, manifest), manifest.size());
 }
 
 // --- the table
@@ -217,35 +278,49 @@ Sample Prepare(const std::string& folder, const std::string& name, const std::st
   return sample;
 }
 
+struct Row {
+  std::string name;
+  std::function<void()> work;
+  std::function<void()> clean = [] {};  // before each round, not measured
+  std::vector<Times> times = {};
+};
+
+double MedianOf(const Row& row, double Times::*which) {
+  std::vector<double> values;
+  for (const Times& times : row.times) values.push_back(times.*which);
+  return Median(std::move(values));
+}
+
+// Each in turn. The ratios are to the row at `base`.
+void RunRows(std::vector<Row>& rows, int rounds, size_t base) {
+  for (int round = 0; round < rounds; ++round) {
+    for (Row& row : rows) {
+      row.clean();
+      row.times.push_back(Measure(row.work));
+    }
+  }
+  const double unit = MedianOf(rows[base], &Times::wall);
+  for (const Row& row : rows)
+    fmt::print("  {:<34} {:>7.3f} s  {:>5.2f} x   processor {:>6.3f} s + {:.3f} s\n", row.name,
+               MedianOf(row, &Times::wall), MedianOf(row, &Times::wall) / unit,
+               MedianOf(row, &Times::user), MedianOf(row, &Times::system));
+}
+
 void Compare(const Sample& sample, Compression compression, const std::string& folder) {
-  constexpr int kRounds = 5;
-  struct Row {
-    std::string name;
-    std::function<void()> work;
-    std::vector<Times> times = {};
-  };
   std::shared_ptr<const LayerIndex> index;
+  const std::string out = folder + "/indexed";
+  const auto fresh = [&] { Shell(fmt::format("rm -rf {0} && mkdir {0}", out)); };
   std::vector<Row> rows = {
       {"decode alone", [&] { Decode(sample, compression, false, false); }},
       {"decode + sha256 of both streams", [&] { Decode(sample, compression, true, true); }},
-      {"index the layer", [&] { index = Index(sample, folder); }},
+      {"index the layer", [&] { Index(sample, out, nullptr); }, fresh},
+      {"index it and keep all its bytes", [&] { index = IndexAndKeep(sample, out); }, fresh},
   };
   if (compression == Compression::kGzip)
     rows.push_back({"decode alone, zlib", [&] { DecodeByZlib(sample, compression); }});
-  for (int round = 0; round < kRounds; ++round)
-    for (Row& row : rows) row.times.push_back(Measure(row.work));
-  const auto median = [](const Row& row, double Times::*which) {
-    std::vector<double> values;
-    for (const Times& times : row.times) values.push_back(times.*which);
-    return Median(std::move(values));
-  };
-  const double base = median(rows[1], &Times::wall);
   fmt::print("\n{}: {} packed, {} decoded\n", sample.name, HumanSize(sample.blob_size),
              HumanSize(sample.raw_size));
-  for (const Row& row : rows)
-    fmt::print("  {:<34} {:>7.3f} s  {:>5.2f} x   processor {:>6.3f} s + {:.3f} s\n", row.name,
-               median(row, &Times::wall), median(row, &Times::wall) / base,
-               median(row, &Times::user), median(row, &Times::system));
+  RunRows(rows, 7, 1);
   const ReadCost cost = ColdReadCost(*index);
   fmt::print(
       "  index {}, {:.2f} % of the blob; {} entries, {} checkpoints; a cold read of 4 KiB: "
@@ -256,13 +331,42 @@ void Compare(const Sample& sample, Compression compression, const std::string& f
       HumanSize(cost.most));
 }
 
+// What else makes a layer's files readable. The processor's time is that of this process alone.
+void CompareUnpackers(const Sample& sample, const std::string& folder) {
+  const std::string layout = folder + "/layout";
+  MakeLayout(sample, layout);
+  const std::string indexed = folder + "/indexed", bundle = folder + "/bundle";
+  const std::string storage = folder + "/storage";
+  // podman makes a name of the layout's path, which has to be lower case
+  const std::string podman =
+      fmt::format("cd {0} && podman --root {1}/root --runroot {1}/run ", folder, storage);
+  const auto fresh = [](const std::string& path) {
+    return [path] { Shell(fmt::format("rm -rf {0} && mkdir {0}", path)); };
+  };
+  std::vector<Row> rows = {
+      {"index it and keep all its bytes", [&] { IndexAndKeep(sample, indexed); }, fresh(indexed)},
+      {"umoci unpack",
+       [&] { Shell(fmt::format("umoci unpack --image {}:bench {} > /dev/null", layout, bundle)); },
+       [&] { Shell("rm -rf " + bundle); }},
+      {"podman pull",
+       [&] { Shell(podman + "pull -q oci:layout:bench > /dev/null"); },
+       [&] {
+         Shell(podman + "rmi -a -f > /dev/null 2>&1; true");
+         fresh(storage)();
+       }},
+  };
+  fmt::print("\nthe same gzip layer by others:\n");
+  RunRows(rows, 3, 0);
+  for (Row& row : rows) row.clean();
+}
+
 // What a read of 4 KiB fetches against what the index takes.
 void CompareSpacings(const Sample& sample, const std::string& folder) {
   fmt::print("\ndecoder states of the {} layer so many compressed bytes apart:\n", sample.name);
   fmt::print("  {:>10} {:>10} {:>8} {:>22}\n", "apart", "index", "%", "a cold read of 4 KiB");
   for (const uint64_t bytes : {uint64_t{256} << 10, uint64_t{512} << 10, uint64_t{1} << 20,
                                uint64_t{3} << 19, uint64_t{2} << 20, uint64_t{4} << 20}) {
-    const auto index = Index(sample, folder, {.blob_bytes = bytes, .raw_bytes = uint64_t{1} << 40});
+    const auto index = Index(sample, folder, nullptr, {.blob_bytes = bytes, .raw_bytes = uint64_t{1} << 40});
     const ReadCost cost = ColdReadCost(*index);
     fmt::print(
         "  {:>10} {:>10} {:>8.2f} {:>10} (most {})\n", HumanSize(bytes),
@@ -279,6 +383,7 @@ int Main() {
   const Sample zstd = Prepare(path, "zstd", "zstd -q -c -3");
   Compare(gzip, Compression::kGzip, path);
   fmt::print("  largest resident memory of all of it: {}\n", HumanSize(PeakBytes()));
+  CompareUnpackers(gzip, path);
   CompareSpacings(gzip, path);
   Compare(zstd, Compression::kZstd, path);
   Sample tar = Prepare(path, "plain", "cat");

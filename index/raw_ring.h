@@ -41,12 +41,13 @@ class RawRing {
 
  private:
   uint64_t SlowestReader() const REQUIRES(mutex_);
-  void Wait() REQUIRES(mutex_);
+  void Wait(CondVar& changed) REQUIRES(mutex_);
 
   std::vector<RawBuffer>
       buffers_;  // between the begin and the end of a use they belong to that thread
   Mutex mutex_;
-  CondVar changed_;
+  CondVar filled_;   // of the readers, who are woken for several buffers at once, and by Close()
+  CondVar emptied_;  // of the writer
   uint64_t written_ GUARDED_BY(mutex_) = 0;        // buffers handed on so far
   std::vector<uint64_t> read_ GUARDED_BY(mutex_);  // buffers given back, by reader
   bool closed_ GUARDED_BY(mutex_) = false;
