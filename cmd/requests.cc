@@ -126,15 +126,8 @@ Result<Json> PlatformsJson(Engine& engine, const NamedImage& named) {
 
 Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
   ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
-  // An image whose layers are indexed opens from local disk; one that is not stays as it is.
-  bool indexed = true;
   const ImageDocuments& documents = named.image->documents();
-  for (const Descriptor& layer : documents.parsed_manifest.layers)
-    indexed = indexed && FileExists(engine.paths().Index(layer.digest));
-  if (indexed) {
-    ASSIGN_OR_RETURN(const auto tree, named.image->EnsureTree());
-    RETURN_IF_ERROR(named.image->OpenLocalLayers(*tree));
-  }
+  named.image->OpenIndexed();
   ASSIGN_OR_RETURN(Json platforms, PlatformsJson(engine, named));
   return Json{{"name", documents.repository},
               {"platforms", std::move(platforms)},

@@ -187,6 +187,28 @@ Result<std::shared_ptr<Layer>> Image::VerifiedLayerOf(MountedTree& mounted, uint
   return mounted.layers_[device].Set(std::move(layer));
 }
 
+// Null where its source would have to be asked.
+std::vector<std::shared_ptr<Layer>> Image::IndexedLayers() {
+  std::vector<std::shared_ptr<Layer>> layers(layer_count());
+  for (size_t i = 0; i < layers.size(); ++i) {
+    auto layer = layers_.GetIndexed(RequestFor(i));
+    if (layer && (!strict_ || (*layer)->verified())) layers[i] = *std::move(layer);
+  }
+  return layers;
+}
+
+// Nothing of it may wait for a source, so the tree is opened only once its layers are.
+void Image::OpenIndexed() {
+  const auto layers = IndexedLayers();
+  const bool all = std::ranges::none_of(layers, [](const auto& layer) { return layer == nullptr; });
+  auto tree = tree_.shared();
+  if (all && !tree)
+    if (auto opened = EnsureTree()) tree = *std::move(opened);
+  for (size_t i = 0; tree && i < layers.size(); ++i)
+    if (layers[i]) tree->layers_[i].Set(layers[i]);
+  opened_indexed_ = true;
+}
+
 // --- reading -------------------------------------------------------------------------------------
 
 Result<bool> Image::TryReadFile(const MountedTree& mounted, Nid nid, uint64_t offset,
@@ -250,18 +272,6 @@ Result<std::optional<Image::Provenance>> Image::ProvenanceOf(MountedTree& mounte
     if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, length)) found->local = false;
   }
   return found;
-}
-
-Status Image::OpenLocalLayers(MountedTree& mounted) {
-  for (uint32_t device = 0; device < mounted.layer_count(); ++device) {
-    if (mounted.layers_[device].get() != nullptr) continue;
-    auto layer = layers_.GetIndexed(RequestFor(device));
-    if (layer)
-      mounted.layers_[device].Set(*std::move(layer));
-    else if (layer.error().code != Code::kNotFound)
-      return std::move(layer).error();
-  }
-  return {};
 }
 
 Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) {

@@ -120,9 +120,10 @@ class Image {
   };
   Result<std::optional<Provenance>> ProvenanceOf(MountedTree& mounted, Nid nid);
 
-  // Opens the layers whose indexes are on local disk, so that status tells of them. Blocks on local
-  // disk.
-  Status OpenLocalLayers(MountedTree& mounted);
+  // Opens what is on local disk, so that status tells of it: the tree where the indexes of all its
+  // layers are there, and those of an open tree. Blocks on local disk, once.
+  void OpenIndexed();
+  bool opened_indexed() const { return opened_indexed_; }
   // status.json as text; grows with what has happened. Never waits.
   std::string StatusJson(const std::vector<std::string>& aliases = {}) const;
   // Changes whenever StatusJson() may have changed.
@@ -149,6 +150,7 @@ class Image {
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
   Result<std::shared_ptr<Layer>> VerifiedLayerOf(MountedTree& mounted, uint32_t device);
   LayerRequest RequestFor(size_t number) const;
+  std::vector<std::shared_ptr<Layer>> IndexedLayers();
 
   const ImageDocuments documents_;
   const std::vector<std::shared_ptr<RepositorySource>> sources_;
@@ -160,6 +162,7 @@ class Image {
   std::vector<std::shared_ptr<LayerProgress>> progress_;
   SetOnce<MountedTree> tree_;
   std::vector<SetOnce<MountedTree>> layer_trees_;
+  std::atomic<bool> opened_indexed_{false};
   // Keyed by layer number, -1 for the merged tree.
   SingleFlight<int64_t, std::shared_ptr<MountedTree>> opening_;
   mutable Mutex status_mutex_;  // leaf

@@ -170,7 +170,7 @@ class Namespace {
                                     bool may_wait);
   Attempt<NodeAttr> ImagePartAttr(const NodeParts& parts, const ImageRow& image) const;
   std::string StatusOf(const ImageRow& image);
-  Attempt<NodeEntry> StatusEntry(const ImageRow& image, uint32_t row);
+  Attempt<NodeEntry> StatusEntry(const ImageRow& image, uint32_t row, bool may_wait);
   Attempt<NodeEntry> TreeRootEntry(uint32_t row, const ImageRow& image);
   Attempt<NodeEntry> PartEntry(uint32_t row, const ImageRow& image, ImagePart part,
                                uint32_t number) const;

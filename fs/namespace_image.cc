@@ -121,7 +121,7 @@ Attempt<NodeEntry> Namespace::LookupInImage(const NodeParts& parts, std::string_
   }
   if (parts.part() != ImagePart::kFolder) return kNever;
   if (name == "rootfs") return TreeRootEntry(parts.row, *image);
-  if (name == "status.json") return StatusEntry(*image, parts.row);
+  if (name == "status.json") return StatusEntry(*image, parts.row, may_wait);
   const auto part = PartOfName(name, image->image->documents());
   return part ? PartEntry(parts.row, *image, *part, 0) : kNever;
 }
@@ -155,7 +155,11 @@ std::string Namespace::StatusOf(const ImageRow& image) {
   return image.image->StatusJson(catalog_.AliasesTo(documents.repository, documents.digest));
 }
 
-Attempt<NodeEntry> Namespace::StatusEntry(const ImageRow& image, uint32_t row) {
+Attempt<NodeEntry> Namespace::StatusEntry(const ImageRow& image, uint32_t row, bool may_wait) {
+  if (!image.image->opened_indexed()) {
+    if (!may_wait) return std::nullopt;  // indexes may have to be opened
+    image.image->OpenIndexed();
+  }
   std::string text = StatusOf(image);
   const NodeId node = StatusNode(row, TextCheck(text));
   const NodeAttr attr = TextAttr(node, text);

@@ -295,3 +295,19 @@ class StrictTest(TocCase):
         self.assertEqual({layer["index"] for layer in status["layers"]}, {"eStargz"})
         self.assertFalse(any(layer["verified_whole"] for layer in status["layers"]))
         self.assertTrue(all(layer["cold_read_bytes"]["most"] > 0 for layer in status["layers"]))
+
+
+class StatusTest(TocCase):
+    def test_it_tells_of_all_layers_before_one_is_read(self):
+        """From what is on disk, also where the registry is gone."""
+        self.push("estargz")
+        self.daemon = self.lamina()
+        os.listdir(self.rootfs("estargz"))
+        self.daemon.restart()
+        self.proxy.forget()
+        self.proxy.fail("/blobs/", refuse=True)
+        status = json.loads(read(self.path_of("estargz") + "/status.json"))
+        self.assertEqual(status["tree"], "ready")
+        self.assertEqual([layer["index"] for layer in status["layers"]], ["eStargz"] * len(status["layers"]))
+        self.assertIsNone(status["last_error"])
+        self.assertEqual(self.proxy.gets("/blobs/"), [])
