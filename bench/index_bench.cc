@@ -1,8 +1,9 @@
 // The one pass over a layer, against what it cannot do without: decoding the stream and hashing it,
 // packed and decoded, on the same threads; and against what others do with the same blob, `umoci
-// unpack` and `podman pull`. Each competitor in turn, several rounds, medians and ratios. The data are a tar of a folder of this machine (LAMINA_BENCH_FOLDER, by default /usr),
-// cut to LAMINA_BENCH_MIB (1024) and packed by gzip(1) and zstd(1). What is decoded goes to the
-// cache as in use.
+// unpack` and `podman pull`. Each competitor in turn, several rounds, medians and ratios. The data
+// are a tar of a folder of this machine (LAMINA_BENCH_FOLDER, by default /usr), cut to
+// LAMINA_BENCH_MIB (1024) and packed by gzip(1) and zstd(1). What is decoded goes to the cache as
+// in use.
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -348,8 +349,7 @@ void CompareUnpackers(const Sample& sample, const std::string& folder) {
       {"umoci unpack",
        [&] { Shell(fmt::format("umoci unpack --image {}:bench {} > /dev/null", layout, bundle)); },
        [&] { Shell("rm -rf " + bundle); }},
-      {"podman pull",
-       [&] { Shell(podman + "pull -q oci:layout:bench > /dev/null"); },
+      {"podman pull", [&] { Shell(podman + "pull -q oci:layout:bench > /dev/null"); },
        [&] {
          Shell(podman + "rmi -a -f > /dev/null 2>&1; true");
          fresh(storage)();
@@ -366,7 +366,8 @@ void CompareSpacings(const Sample& sample, const std::string& folder) {
   fmt::print("  {:>10} {:>10} {:>8} {:>22}\n", "apart", "index", "%", "a cold read of 4 KiB");
   for (const uint64_t bytes : {uint64_t{256} << 10, uint64_t{512} << 10, uint64_t{1} << 20,
                                uint64_t{3} << 19, uint64_t{2} << 20, uint64_t{4} << 20}) {
-    const auto index = Index(sample, folder, nullptr, {.blob_bytes = bytes, .raw_bytes = uint64_t{1} << 40});
+    const auto index =
+        Index(sample, folder, nullptr, {.blob_bytes = bytes, .raw_bytes = uint64_t{1} << 40});
     const ReadCost cost = ColdReadCost(*index);
     fmt::print(
         "  {:>10} {:>10} {:>8.2f} {:>10} (most {})\n", HumanSize(bytes),

@@ -80,14 +80,43 @@ RegistryCredentials CredentialsOf(const Json& entry) {
   return found;
 }
 
-RegistryCredentials FromFile(const std::string& path, const std::string& name) {
+// What a helper is asked for: docker's own name of Docker Hub, and of others the host.
+std::string ServerOf(const std::string& registry) {
+  return registry == "docker.io" ? "https://index.docker.io/v1/" : registry;
+}
+
+// The helper that the file has for this registry, else the one for all; empty where it has none.
+std::string HelperOf(const Json& file, const std::string& registry) {
+  const Json helpers = file.value("credHelpers", Json::object());
+  for (const std::string& key : KeysOfRegistry(registry))
+    if (const auto at = helpers.find(key); at != helpers.end()) return at->get<std::string>();
+  return file.value("credsStore", "");
+}
+
+RegistryCredentials FromHelper(const Json& file, const std::string& path, const std::string& name,
+                               const HelperPlaces& places) {
+  const std::string registry = name.substr(0, name.find('/'));
+  const std::string helper = HelperOf(file, registry);
+  if (helper.empty()) return {};
+  auto found = AskCredentialHelper(helper, ServerOf(registry), places);
+  if (found) return *std::move(found);
+  LogWarning(fmt::format("no credentials for {} by the helper that {} names: {}", registry, path,
+                         found.error().message));
+  return {};
+}
+
+RegistryCredentials FromFile(const std::string& path, const std::string& name,
+                             const HelperPlaces& places) {
   const auto text = ReadWholeFile(path, kLargestFile);
   if (!text) {
     if (text.error().code != Code::kNotFound) LogWarning("credentials: " + text.error().message);
     return {};
   }
   try {
-    const Json auths = Json::parse(*text).value("auths", Json::object());
+    const Json file = Json::parse(*text);
+    if (RegistryCredentials found = FromHelper(file, path, name, places); !found.empty())
+      return found;
+    const Json auths = file.value("auths", Json::object());
     for (const std::string& key : KeysOf(name))
       if (const auto at = auths.find(key); at != auths.end()) return CredentialsOf(*at);
   } catch (const Json::exception&) {
@@ -99,9 +128,9 @@ RegistryCredentials FromFile(const std::string& path, const std::string& name) {
 
 }  // namespace
 
-RegistryCredentials CredentialsOfHost(const std::string& name) {
+RegistryCredentials CredentialsOfHost(const std::string& name, const HelperPlaces& places) {
   for (const std::string& path : AuthFiles()) {
-    RegistryCredentials found = FromFile(path, name);
+    RegistryCredentials found = FromFile(path, name, places);
     if (!found.empty()) return found;
   }
   return {};

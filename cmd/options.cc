@@ -63,7 +63,7 @@ Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   options.strict_registries = common.strict_registries;
   options.insecure_registries = common.insecure_registries;
   options.registry.ca_file = common.ca_file;
-  options.registry.credentials = CredentialsOfHost;
+  options.registry.credentials = [](const std::string& name) { return CredentialsOfHost(name); };
   return options;
 }
 

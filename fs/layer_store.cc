@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "fs/foreign_layers.h"
 #include "fs/layer_chunks.h"
+#include "fs/progress_log.h"
 #include "index/chunk_reader.h"
 #include "index/compression.h"
 #include "index/index_compare.h"
@@ -223,10 +224,12 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
     return Publish(request, index, file, writer ? writer->get() : nullptr);
   };
-  if (request.progress) {
-    request.progress->total_bytes = request.descriptor.size;
-    pass.progress = [progress = request.progress](uint64_t done) { progress->done_bytes = done; };
-  }
+  if (request.progress) request.progress->total_bytes = request.descriptor.size;
+  pass.progress = [&, log = ProgressLog(request.name, request.descriptor.size,
+                                        std::chrono::steady_clock::now())](uint64_t done) mutable {
+    if (request.progress) request.progress->done_bytes = done;
+    if (const auto line = log.Line(done, std::chrono::steady_clock::now())) LogInfo(*line);
+  };
   LogInfo(fmt::format("indexing {}, {}, from {}", request.name, HumanSize(request.descriptor.size),
                       blob->origin()));
   ASSIGN_OR_RETURN(auto index, IndexLayer(*blob, pass));

@@ -187,14 +187,19 @@ class Lamina:
 
 
 class DockerRegistry:
-    """A docker-registry on a free port of loopback; keeps its blobs in `folder`."""
+    """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants."""
 
-    def __init__(self, folder, port=0):
+    def __init__(self, folder, port=0, htpasswd=None):
         self.folder = folder
         self.port = port
         self.process = None
         self.log_path = folder + "/registry.log"
         os.makedirs(folder + "/blobs", exist_ok=True)
+        self.auth = {}
+        if htpasswd:
+            with open(folder + "/htpasswd", "w", encoding="utf-8") as file:
+                file.write(run("htpasswd", "-Bbn", *htpasswd).stdout)
+            self.auth = {"auth": {"htpasswd": {"realm": "test", "path": folder + "/htpasswd"}}}
 
     @property
     def host(self):
@@ -208,6 +213,7 @@ class DockerRegistry:
                 "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
                 "storage": {"filesystem": {"rootdirectory": self.folder + "/blobs"}, "delete": {"enabled": True}},
                 "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance"},
+                **self.auth,
             }, stream)
         with open(self.log_path, "wb") as log:
             self.process = start_child("docker-registry", "serve", config, stdout=log, stderr=log, cwd=self.folder)
@@ -288,9 +294,9 @@ class MountCase(unittest.TestCase):
         self._daemons.append(daemon)
         return daemon.start() if start else daemon
 
-    def registry(self, name="registry"):
+    def registry(self, name="registry", **options):
         folder = os.path.join(self.folder, name)
-        registry = DockerRegistry(folder)
+        registry = DockerRegistry(folder, **options)
         self.addCleanup(registry.stop)
         return registry.start()
 
