@@ -21,11 +21,19 @@ namespace {
 
 using Items = std::vector<CLI::ConfigItem>;
 
+// [cache] is no command: its keys are those of all commands.
+void FlattenCache(CLI::ConfigItem& item) {
+  if (item.parents != std::vector<std::string>{"cache"}) return;
+  item.parents.clear();
+  item.name = "cache-" + item.name;
+}
+
 Result<Items> ReadItems(const std::string& path) {
   try {
     Items items = CLI::ConfigTOML().from_file(path);
     // CLI11's marks of where a section begins and ends.
     std::erase_if(items, [](const auto& item) { return item.name == "++" || item.name == "--"; });
+    for (CLI::ConfigItem& item : items) FlattenCache(item);
     return items;
   } catch (const CLI::Error& failure) {
     return Error{Code::kInvalid, failure.what()};

@@ -25,21 +25,23 @@ std::string DefaultStoreFolder() {
 }
 
 Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
-               const CatalogOptions& options)
+               const CatalogOptions& options, uint64_t cache_limit)
     : paths_(std::move(paths)),
       lock_(std::move(lock)),
       store_(std::move(store)),
-      layers_(std::make_unique<LayerStore>(paths_)),
+      layers_(std::make_unique<LayerStore>(paths_, cache_limit)),
       catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)) {}
 
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
-                                             const CatalogOptions& options) {
+                                             const CatalogOptions& options,
+                                             const std::string& cache_size) {
   const StorePaths paths{store_folder};
   RETURN_IF_ERROR(MakeFolders(paths.root));
   for (const std::string& folder : {paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
     RETURN_IF_ERROR(MakeFolders(folder));
+  ASSIGN_OR_RETURN(const uint64_t cache_limit, CacheLimit(cache_size, paths.CacheFolder()));
   ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(paths.Lock(), O_RDWR | O_CREAT));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return ErrnoError(errno, "cannot lock " + paths.Lock());
@@ -51,7 +53,8 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
     if (const auto removed = RemoveTemporaries(folder); !removed)
       LogWarning(removed.error().message);
   ASSIGN_OR_RETURN(auto store, Store::Open(paths.Database()));
-  std::unique_ptr<Engine> engine(new Engine(paths, std::move(lock), std::move(store), options));
+  std::unique_ptr<Engine> engine(
+      new Engine(paths, std::move(lock), std::move(store), options, cache_limit));
   RETURN_IF_ERROR(engine->catalog_->Load());
   return engine;
 }

@@ -15,6 +15,7 @@
 #include "cmd/commands.h"
 #include "cmd/config_file.h"
 #include "cmd/engine.h"
+#include "fetch/cache_budget.h"
 
 namespace lamina {
 namespace {
@@ -51,6 +52,11 @@ std::string CheckRegistryTtl(const std::string& text) {
   return ttl ? std::string() : ttl.error().message;
 }
 
+std::string CheckCacheSize(const std::string& text) {
+  const auto limit = CacheLimit(text, "/");
+  return limit ? std::string() : limit.error().message;
+}
+
 void AddCommonOptions(CLI::App& command, CommandLine& line) {
   CommonOptions& common = line.common;
   command
@@ -66,6 +72,12 @@ void AddCommonOptions(CLI::App& command, CommandLine& line) {
           "TOML file of options: store = \"/srv/lamina\"; those of one command in a section "
           "as [mount]; the command line wins")
       ->check(CLI::ExistingFile);
+  command
+      .add_option("--cache-size", common.cache_size,
+                  "disk for the bytes of layers: 20G, 512M, 10% of the disk, or none for no limit "
+                  "(default: 20G, or a tenth of the disk where that is less; in a file: size of "
+                  "[cache])")
+      ->check(CheckCacheSize);
 }
 
 void AddSourceOptions(CLI::App& command, CommonOptions& common) {
@@ -330,7 +342,7 @@ std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
   for (const char* name :
        {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
-        "--strict-registry", "--insecure-registry", "--ca-file"}) {
+        "--strict-registry", "--insecure-registry", "--ca-file", "--cache-size"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }

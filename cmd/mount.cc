@@ -89,7 +89,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
   RETURN_IF_ERROR(StartLog({.level = level,
                             .file = StorePaths{common.store}.LogFile(),
                             .to_stderr = command.foreground}));
-  ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options));
+  ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options, common.cache_size));
   KeyedPool pool({});
   Namespace names(engine->catalog(), engine->store(), engine->layers(), VersionText());
   Status served;

@@ -26,7 +26,8 @@ struct CommonOptions {
   bool strict = false;
   std::vector<std::string> strict_registries;
   std::vector<std::string> insecure_registries;
-  std::string ca_file;  // additional CA certificates, PEM
+  std::string cache_size;  // see CacheLimit()
+  std::string ca_file;     // additional CA certificates, PEM
   std::string log_level = "info";
   // Of the command line's options, those that only a daemon's own command line can set:
   // "--ca-file".

@@ -90,10 +90,19 @@ Status CacheFiles::RestoreSize() {
   return {};
 }
 
+void CacheFiles::FreeBlocks(const ChunkExtent& extent) {
+  (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
+}
+
+bool CacheFiles::HaveNames() const {
+  struct stat st {};
+  return ::fstat(data_.get(), &st) == 0 && st.st_nlink > 0;
+}
+
 uint64_t CacheFiles::DiskBytes() const {
   struct stat st {};
   if (::fstat(data_.get(), &st) != 0) return 0;
-  return static_cast<uint64_t>(st.st_blocks) * 512;
+  return static_cast<uint64_t>(st.st_blocks) * 512 + map_->DiskBytes();
 }
 
 }  // namespace lamina

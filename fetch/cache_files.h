@@ -44,11 +44,15 @@ class CacheFiles {
   // back. kNoSpace already where only the disk's reserve is left.
   Status Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
   void Drop(uint64_t chunk) { map_->SetAbsent(chunk); }
+  // Gives back the blocks of a chunk that was dropped.
+  void FreeBlocks(const ChunkExtent& extent);
+  // False once another pair has taken the place of this one, or nothing has.
+  bool HaveNames() const;
 
   // False when somebody has truncated the data file under us.
   bool SizeIsRight() const;
   Status RestoreSize();
-  uint64_t DiskBytes() const;
+  uint64_t DiskBytes() const;  // of both files
 
  private:
   CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data, std::unique_ptr<ChunkMap> map);

@@ -14,6 +14,7 @@
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "fetch/cache_files.h"
 #include "fetch/chunk_cache.h"
 #include "fetch/chunk_map.h"
@@ -72,10 +73,13 @@ struct CacheWriter::Impl {
   uint64_t end = 0;    // flat offset up to which everything is in the file; gaps are zeros
   bool ended = false;  // the disk was full: nothing more is kept
 
+  std::unique_ptr<CacheBudget::Account> account = nullptr;  // absent: no limit
+  const uint64_t most = CacheBudget::kUnlimited;            // bytes to keep
   const uint64_t look_every = LookEvery(file);
   uint64_t unlooked = 0;  // bytes written since the last look at the disk
 
   Status Append(uint64_t flat_offset, ByteSpan bytes);
+  Status AppendWithinBudget(uint64_t flat_offset, ByteSpan bytes);
   void StopKeeping(const Error& error);
   void FreeReserve();
   uint64_t WantedRoom() const;
@@ -88,12 +92,23 @@ struct CacheWriter::Impl {
 Status CacheWriter::Impl::Append(uint64_t flat_offset, ByteSpan bytes) {
   if (flat_offset < end) return Error{Code::kInternal, "bytes came out of order"};
   end = flat_offset;
-  RETURN_IF_ERROR(WriteIntoHole(file.fd.get(), bytes, flat_offset, paths.data));
+  RETURN_IF_ERROR(AppendWithinBudget(flat_offset, bytes));
   end += bytes.size();
   unlooked += bytes.size();
   if (unlooked < look_every) return {};
   unlooked = 0;
   return CheckDiskRoom(file.fd.get(), 0, paths.data);
+}
+
+Status CacheWriter::Impl::AppendWithinBudget(uint64_t flat_offset, ByteSpan bytes) {
+  if (!account) return WriteIntoHole(file.fd.get(), bytes, flat_offset, paths.data);
+  if (DiskBytes() + bytes.size() > most)
+    return Error{Code::kLimit,
+                 fmt::format("it has half of the cache's limit, {}", HumanSize(most))};
+  RETURN_IF_ERROR(account->Reserve(bytes.size()));
+  Status written = WriteIntoHole(file.fd.get(), bytes, flat_offset, paths.data);
+  account->Settle(bytes.size(), [this] { return DiskBytes(); });
+  return written;
 }
 
 void CacheWriter::Impl::StopKeeping(const Error& error) {
@@ -116,6 +131,7 @@ void CacheWriter::Impl::FreeReserve() {
     if (after >= before) step *= 2;  // a hole, which may be as long as the file
     freed += before - std::min(before, after);
   } while (end > 0 && freed < wanted);
+  if (account) account->Settle(0, [this] { return DiskBytes(); });
 }
 
 // Never 0: a disk that is full although its reserve seems to be free has a quota.
@@ -161,11 +177,20 @@ CacheWriter::~CacheWriter() {
 }
 
 Result<std::unique_ptr<CacheWriter>> CacheWriter::Create(const std::string& folder,
-                                                         const Digest& layer) {
+                                                         const Digest& layer,
+                                                         std::shared_ptr<CacheBudget> budget) {
+  using Account = CacheBudget::Account;
   CachePaths paths(folder, layer);
   ASSIGN_OR_RETURN(NewFile file, MakeNewFile(paths));
-  return std::unique_ptr<CacheWriter>(new CacheWriter(
-      std::make_unique<Impl>(Impl{.paths = std::move(paths), .file = std::move(file)})));
+  const uint64_t most = budget != nullptr ? budget->limit() / 2 : CacheBudget::kUnlimited;
+  auto account = budget == nullptr
+                     ? nullptr
+                     : std::make_unique<Account>(std::move(budget), layer, Account::Of::kNewFiles);
+  return std::unique_ptr<CacheWriter>(
+      new CacheWriter(std::make_unique<Impl>(Impl{.paths = std::move(paths),
+                                                  .file = std::move(file),
+                                                  .account = std::move(account),
+                                                  .most = most})));
 }
 
 void CacheWriter::Write(uint64_t flat_offset, ByteSpan bytes) {
@@ -173,7 +198,8 @@ void CacheWriter::Write(uint64_t flat_offset, ByteSpan bytes) {
   const Status written = impl_->Append(flat_offset, bytes);
   if (written) return;
   impl_->StopKeeping(written.error());
-  impl_->FreeReserve();
+  // At the cache's own limit the disk itself has room.
+  if (written.error().code != Code::kLimit) impl_->FreeReserve();
 }
 
 bool CacheWriter::GiveBack() {
@@ -193,9 +219,15 @@ Status CacheWriter::Commit(const ChunkOwner& owner) {
   CacheFiles::Remove(impl_->paths);
   RETURN_IF_ERROR(NameFile(impl_->file, impl_->paths.data));
   auto map = ChunkMap::Make(impl_->paths.map, {owner.chunk_count(), owner.flat_size()}, kept);
-  if (map) return {};
-  CacheFiles::Remove(impl_->paths);
-  return std::move(map).error();
+  if (!map) {
+    CacheFiles::Remove(impl_->paths);
+    return std::move(map).error();
+  }
+  if (impl_->account) {
+    impl_->account->Settle(0, [&] { return impl_->DiskBytes() + (*map)->DiskBytes(); });
+    impl_->account->Keep();
+  }
+  return {};
 }
 
 }  // namespace lamina

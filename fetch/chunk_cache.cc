@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <exception>
@@ -19,6 +20,9 @@ namespace {
 
 // A data chunk is held in memory as a whole, so a table that claims more is refused.
 constexpr uint64_t kMaxChunkBytes = 64u << 20;
+
+// Reads count up to here: a chunk that was read often stays for so many rounds of eviction.
+constexpr uint8_t kWarmest = 3;
 
 constexpr std::chrono::steady_clock::duration kWarnInterval = std::chrono::minutes(1);
 
@@ -50,25 +54,37 @@ void CopyPart(const ChunkPart& part, const std::vector<uint8_t>& chunk, uint8_t*
 // turn what was there into zeros, so before that, and under one lock with the counting of `epoch`,
 // every chunk ceases to be ready. A reader that finds the epoch changed after its pread does not
 // believe what it read, and a writer marks a chunk as ready only in the epoch in which it wrote or
-// checked it.
-struct LayerCache::Impl {
+// checked it. Who evicts a chunk leads its flight and does the same with the chunk's own count
+// before he punches the hole.
+struct LayerCache::Impl : EvictableLayer {
   Impl(const Digest& layer_digest, const ChunkShape& layer_shape)
-      : layer(layer_digest), shape(layer_shape), ready(layer_shape.chunk_count) {}
+      : layer(layer_digest),
+        shape(layer_shape),
+        ready(layer_shape.chunk_count),
+        warmth(layer_shape.chunk_count) {}
+  ~Impl() override;
 
   const Digest layer;
   const ChunkShape shape;
   std::shared_ptr<ChunkOwner> owner;
   std::shared_ptr<CacheCounters> counters;
   std::unique_ptr<CacheFiles> files;  // absent where the disk gave none: then nothing is kept
+  std::optional<CacheBudget::Account> account;  // absent where nothing limits the cache
 
   AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
   std::atomic<uint64_t> epoch{0};
   Mutex ready_mutex;  // leaf; for changes of `ready` that depend on `epoch`
+  // Of the chunks with this remainder, how often one was evicted.
+  std::array<std::atomic<uint64_t>, 64> evictions{};
+  std::vector<std::atomic<uint8_t>> warmth;  // of each chunk, how lately and often it was read
+  std::atomic<uint64_t> hand{0};             // the chunk at which eviction goes on
   ChunkFlights flights;
   std::atomic<std::chrono::steady_clock::rep> warned{0};  // when, of the steady clock; 0: never
 
   bool IsReady(uint64_t offset, uint64_t length) const;
-  Status ReadFromFile(uint64_t offset, MutableByteSpan out) const;
+  Status ReadFromFile(uint64_t offset, MutableByteSpan out);
+  Status ReadPartFromFile(const ChunkPart& part, MutableByteSpan out);
+  Error NotReady() const;
   Status ReadPart(const ChunkPart& part, uint8_t* out, const Deadline& deadline);
 
   // Gets the chunk of a flight that the caller leads by `obtain`, and lands it, also when that
@@ -79,6 +95,11 @@ struct LayerCache::Impl {
   bool LoadChecked(uint64_t chunk, const ChunkExtent& extent, MutableByteSpan buffer);
   void Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
   Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  Status KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+
+  bool Evict(uint64_t bytes) override;
+  bool EvictChunk(uint64_t chunk, const ChunkExtent& extent);
+  void Warm(uint64_t chunk);
 
   void MarkReady(uint64_t chunk, uint64_t seen_epoch);
   void RestoreSizeIfWrong();
@@ -91,7 +112,7 @@ bool LayerCache::Impl::IsReady(uint64_t offset, uint64_t length) const {
   });
 }
 
-Status LayerCache::Impl::ReadFromFile(uint64_t offset, MutableByteSpan out) const {
+Status LayerCache::Impl::ReadFromFile(uint64_t offset, MutableByteSpan out) {
   const uint64_t before = epoch.load();
   Status status;
   uint64_t hits = 0;
@@ -100,8 +121,7 @@ Status LayerCache::Impl::ReadFromFile(uint64_t offset, MutableByteSpan out) cons
     if (part.extent.zero) {
       std::memset(to, 0, part.length);
     } else {
-      if (!ready.Test(part.chunk)) return false;
-      status = files->Load(part.begin, {to, part.length});
+      status = ReadPartFromFile(part, {to, part.length});
       if (!status) return false;
       ++hits;
     }
@@ -109,10 +129,30 @@ Status LayerCache::Impl::ReadFromFile(uint64_t offset, MutableByteSpan out) cons
     return true;
   });
   if (!status) return status;
-  if (!whole || epoch.load() != before)
-    return Error{Code::kIo, "not ready in the cache any more: " + layer.ToString()};
+  if (!whole || epoch.load() != before) return NotReady();
   counters->hits.fetch_add(hits, std::memory_order_relaxed);
+  if (account) account->Touch();
   return {};
+}
+
+Status LayerCache::Impl::ReadPartFromFile(const ChunkPart& part, MutableByteSpan out) {
+  const std::atomic<uint64_t>& evicted = evictions[part.chunk % evictions.size()];
+  const uint64_t before = evicted.load();
+  if (!ready.Test(part.chunk)) return NotReady();
+  RETURN_IF_ERROR(files->Load(part.begin, out));
+  if (evicted.load() != before) return NotReady();
+  Warm(part.chunk);
+  return {};
+}
+
+Error LayerCache::Impl::NotReady() const {
+  return Error{Code::kIo, "not ready in the cache any more: " + layer.ToString()};
+}
+
+// Without a lock: a step that gets lost is no harm.
+void LayerCache::Impl::Warm(uint64_t chunk) {
+  const uint8_t now = warmth[chunk].load(std::memory_order_relaxed);
+  if (now < kWarmest) warmth[chunk].store(now + 1, std::memory_order_relaxed);
 }
 
 // Part of one chunk, by whatever it takes.
@@ -121,18 +161,21 @@ Status LayerCache::Impl::ReadPart(const ChunkPart& part, uint8_t* out, const Dea
     std::memset(out, 0, part.length);
     return {};
   }
-  if (ready.Test(part.chunk)) {
-    if (ReadFromFile(part.begin, {out, part.length})) return {};
-    RestoreSizeIfWrong();
-    ready.Clear(part.chunk);
+  while (true) {
+    if (ready.Test(part.chunk)) {
+      if (ReadFromFile(part.begin, {out, part.length})) return {};
+      RestoreSizeIfWrong();
+      ready.Clear(part.chunk);
+    }
+    const ChunkFlights::Ticket ticket = flights.Join(part.chunk);
+    if (!ticket.leads) counters->joined.fetch_add(1, std::memory_order_relaxed);
+    ASSIGN_OR_RETURN(const ChunkBuffer bytes,
+                     ticket.leads ? Lead(part.chunk, [&] { return Obtain(part, deadline); })
+                                  : flights.Wait(*ticket.flight, deadline));
+    if (bytes == nullptr) continue;  // the flight was an eviction
+    CopyPart(part, *bytes, out);
+    return {};
   }
-  const ChunkFlights::Ticket ticket = flights.Join(part.chunk);
-  if (!ticket.leads) counters->joined.fetch_add(1, std::memory_order_relaxed);
-  ASSIGN_OR_RETURN(const ChunkBuffer bytes,
-                   ticket.leads ? Lead(part.chunk, [&] { return Obtain(part, deadline); })
-                                : flights.Wait(*ticket.flight, deadline));
-  CopyPart(part, *bytes, out);
-  return {};
 }
 
 template <typename ObtainChunk>
@@ -204,10 +247,57 @@ Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, Byte
   // Writing beyond the end of a truncated file would grow it with zeros where ready chunks were.
   RestoreSizeIfWrong();
   const uint64_t seen_epoch = epoch.load();
-  RETURN_IF_ERROR(files->Keep(chunk, extent, bytes));
+  RETURN_IF_ERROR(KeepWithinBudget(chunk, extent, bytes));
   RestoreSizeIfWrong();
   MarkReady(chunk, seen_epoch);
   return {};
+}
+
+Status LayerCache::Impl::KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent,
+                                          ByteSpan bytes) {
+  if (!account) return files->Keep(chunk, extent, bytes);
+  RETURN_IF_ERROR(account->Reserve(bytes.size()));
+  Status kept = files->Keep(chunk, extent, bytes);
+  account->Settle(bytes.size(), [this] { return files->DiskBytes(); });
+  if (kept) warmth[chunk].store(1, std::memory_order_relaxed);
+  return kept;
+}
+
+// One round over the chunks.
+bool LayerCache::Impl::Evict(uint64_t bytes) {
+  uint64_t dropped = 0;
+  for (uint64_t n = 0; n < shape.chunk_count && dropped < bytes; ++n) {
+    const uint64_t chunk = hand.fetch_add(1, std::memory_order_relaxed) % shape.chunk_count;
+    if (!files->Present(chunk)) continue;
+    const uint8_t warm = warmth[chunk].load(std::memory_order_relaxed);
+    if (warm > 0) {
+      warmth[chunk].store(warm - 1, std::memory_order_relaxed);
+      continue;
+    }
+    const ChunkExtent extent = owner->Extent(chunk);
+    if (EvictChunk(chunk, extent)) dropped += extent.flat_length;
+  }
+  if (dropped > 0) account->Settle(0, [this] { return files->DiskBytes(); });
+  return dropped > 0;
+}
+
+// False where somebody is getting it at this moment.
+bool LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {
+  if (!flights.TryLead(chunk)) return false;
+  return Lead(chunk,
+              [&]() -> Result<ChunkBuffer> {
+                ready.Clear(chunk);
+                evictions[chunk % evictions.size()].fetch_add(1);
+                files->Drop(chunk);
+                files->FreeBlocks(extent);
+                return ChunkBuffer();
+              })
+      .has_value();
+}
+
+// Files that lost their name (another pass over the layer made new ones) leave nothing behind.
+LayerCache::Impl::~Impl() {
+  if (account && files != nullptr && files->HaveNames()) account->Keep();
 }
 
 void LayerCache::Impl::MarkReady(uint64_t chunk, uint64_t seen_epoch) {
@@ -238,22 +328,30 @@ void LayerCache::Impl::WarnNotKept(const Error& error) {
                          error.message));
 }
 
-LayerCache::LayerCache(std::unique_ptr<Impl> impl, std::string data_path)
+LayerCache::LayerCache(std::shared_ptr<Impl> impl, std::string data_path)
     : impl_(std::move(impl)), data_path_(std::move(data_path)) {}
 
 LayerCache::~LayerCache() = default;
 
 Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, const Digest& layer,
                                                      std::shared_ptr<ChunkOwner> owner,
-                                                     std::shared_ptr<CacheCounters> counters) {
+                                                     std::shared_ptr<CacheCounters> counters,
+                                                     std::shared_ptr<CacheBudget> budget) {
   const ChunkShape shape{owner->chunk_count(), owner->flat_size()};
   RETURN_IF_ERROR(CheckShape(shape, layer));
   const CachePaths paths(folder, layer);
-  auto impl = std::make_unique<Impl>(layer, shape);
+  auto impl = std::make_shared<Impl>(layer, shape);
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
+  // Before the files are opened, so that they are not evicted meanwhile.
+  if (budget != nullptr)
+    impl->account.emplace(std::move(budget), layer, CacheBudget::Account::Of::kFiles);
   if (auto files = CacheFiles::Open(paths, shape)) {
     impl->files = std::move(files).value();
+    if (impl->account) {
+      impl->account->Settle(0, [&] { return impl->files->DiskBytes(); });
+      impl->account->SetLayer(impl);
+    }
   } else {
     impl->WarnNotKept(files.error());
   }

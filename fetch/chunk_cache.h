@@ -22,6 +22,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "fetch/cache_budget.h"
 
 namespace lamina {
 
@@ -61,8 +62,10 @@ struct CacheCounters {
 // back as soon as it is found to be taken.
 class CacheWriter {
  public:
-  static Result<std::unique_ptr<CacheWriter>> Create(const std::string& folder,
-                                                     const Digest& layer);
+  // Within `budget`, where there is one: a layer keeps at most half of it while it is indexed, so
+  // that one large layer does not take everybody's place.
+  static Result<std::unique_ptr<CacheWriter>> Create(const std::string& folder, const Digest& layer,
+                                                     std::shared_ptr<CacheBudget> budget = nullptr);
   ~CacheWriter();  // without Commit(): removes the file
   // `flat_offset` grows; both are multiples of 4096.
   void Write(uint64_t flat_offset, ByteSpan bytes);
@@ -84,10 +87,11 @@ class LayerCache {
  public:
   // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is
   // dropped. A disk that gives no files is no error: then everything is fetched and nothing kept
-  // while this object lives.
+  // while this object lives. `budget` says how much may be kept, and may take chunks away again.
   static Result<std::shared_ptr<LayerCache>> Open(const std::string& folder, const Digest& layer,
                                                   std::shared_ptr<ChunkOwner> owner,
-                                                  std::shared_ptr<CacheCounters> counters);
+                                                  std::shared_ptr<CacheCounters> counters,
+                                                  std::shared_ptr<CacheBudget> budget = nullptr);
   ~LayerCache();
 
   // Are all chunks that overlap the range present and verified in this process? Never blocks.
@@ -117,8 +121,8 @@ class LayerCache {
 
  private:
   struct Impl;
-  explicit LayerCache(std::unique_ptr<Impl> impl, std::string data_path);
-  std::unique_ptr<Impl> impl_;
+  explicit LayerCache(std::shared_ptr<Impl> impl, std::string data_path);
+  std::shared_ptr<Impl> impl_;  // shared with the budget while it evicts
   std::string data_path_;
 };
 

@@ -1,6 +1,7 @@
 #include "fetch/chunk_map.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -100,6 +101,11 @@ Status ChunkMap::SetPresent(uint64_t chunk, uint32_t checksum) {
 void ChunkMap::SetAbsent(uint64_t chunk) {
   present_.Clear(chunk);
   (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
+}
+
+uint64_t ChunkMap::DiskBytes() const {
+  struct stat st {};
+  return ::fstat(fd_.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
 }
 
 }  // namespace lamina

@@ -43,6 +43,7 @@ class ChunkMap {
   Status SetPresent(uint64_t chunk, uint32_t checksum);
   // In memory first. A failed write is no error: the claim is then found wrong when it is verified.
   void SetAbsent(uint64_t chunk);
+  uint64_t DiskBytes() const;  // blocks of the file
 
  private:
   ChunkMap(UniqueFd fd, std::string path, const std::string& records);

@@ -65,6 +65,7 @@ Status Catalog::Load() {
   ASSIGN_OR_RETURN(const std::vector<std::string> stored, store_.Repositories());
   const std::vector<std::string> local = sources_.LocalRepositories();
   ASSIGN_OR_RETURN(const std::vector<AliasRow> aliases, store_.Aliases());
+  UpdatePins();
   MutexLock lock(mutex_);
   repositories_.insert(stored.begin(), stored.end());
   repositories_.insert(local.begin(), local.end());

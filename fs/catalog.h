@@ -256,6 +256,8 @@ class Catalog {
   Result<AliasEnd> EndOf(const std::string& repository, const std::string& tag) const;
   Status CheckAlias(const AliasRow& row) const;
   Status ChangeAliases(const Store::AliasChange& change);
+  void UpdatePins();
+  void AddKnownLayers(const Digest& digest, int depth, std::set<std::string>* layers);
   static AliasMap MapOf(const std::vector<AliasRow>& rows);
   static Status CheckChains(const std::vector<AliasRow>& all, const std::vector<AliasRow>& added);
   Result<Resolution> ResolveEnd(const AliasEnd& end);

@@ -229,6 +229,7 @@ Status Catalog::ChangeAliases(const Store::AliasChange& change) {
       aliases_.swap(after);
     }
   }
+  UpdatePins();
   Changed();
   return {};
 }

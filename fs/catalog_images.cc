@@ -58,6 +58,7 @@ Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
       LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
     LearnRepository(repository);
     images_.Put(KeyOf(repository, digest), image);
+    UpdatePins();  // its documents may be those of a pin
     return image;
   });
 }

@@ -285,7 +285,23 @@ Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) 
   for (const auto& layer : layers) all += layer->index().facts().chunk_count;
   for (const auto& layer : layers)
     RETURN_IF_ERROR(FetchLayer(*layer, [&] { return !progress || progress(++done, all); }));
-  return {};
+  return CheckAllKept(layers);
+}
+
+Status Image::CheckAllKept(const std::vector<std::shared_ptr<Layer>>& layers) const {
+  uint64_t kept = 0;
+  uint64_t all = 0;
+  for (const auto& layer : layers) {
+    const LayerCache::Usage usage = layer->cache().usage();
+    kept += usage.chunks_present;
+    all += usage.chunks_total;
+  }
+  if (kept == all) return {};
+  return Error{Code::kNoSpace,
+               fmt::format("only {} of {} chunks of {}@{} are local now: the disk or the cache's "
+                           "limit ({}) has no room for the rest",
+                           kept, all, documents_.repository, documents_.digest.ToString(),
+                           CacheLimitText(layers_.cache_budget().limit()))};
 }
 
 // From the last chunk to the first: what has to be decoded before a chunk is kept on the way.

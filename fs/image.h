@@ -146,6 +146,7 @@ class Image {
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
   Status OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept;
   Status FetchLayer(Layer& layer, const std::function<bool()>& progress) const;
+  Status CheckAllKept(const std::vector<std::shared_ptr<Layer>>& layers) const;
   Status FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan out) const;
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
   Result<std::shared_ptr<Layer>> VerifiedLayerOf(MountedTree& mounted, uint32_t device);

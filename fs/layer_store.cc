@@ -89,13 +89,19 @@ std::string FlightKey(const LayerRequest& request) {
 
 }  // namespace
 
-LayerStore::LayerStore(StorePaths paths)
+LayerStore::LayerStore(StorePaths paths, uint64_t cache_limit)
     : paths_(std::move(paths)),
+      cache_budget_(CacheBudget::Open(paths_.CacheFolder(), cache_limit)),
       cache_counters_(std::make_shared<CacheCounters>()),
       counters_(std::make_shared<LayerCounters>()),
       decoding_(std::make_shared<DecodeResources>()) {}
 
 LayerStore::~LayerStore() = default;
+
+void LayerStore::SetPinned(std::set<std::string> layers) {
+  cache_budget_->SetPinned(std::move(layers));
+  cache_budget_->Trim();
+}
 
 std::shared_ptr<Layer> LayerStore::Opened(const LayerRequest& request) {
   std::shared_ptr<Layer> layer;
@@ -212,7 +218,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource
                                                                 const LayerRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, source.OpenBlob(request.descriptor));
   // Without a cache the pass is as good; the bytes are then fetched when something reads them.
-  auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest);
+  auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_);
   if (!writer)
     LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
   std::optional<CacheSink> sink;
@@ -302,7 +308,7 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
         chunks->AddSources(request.sources, request.descriptor);
         ASSIGN_OR_RETURN(auto cache,
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,
-                                          cache_counters_));
+                                          cache_counters_, cache_budget_));
         chunks->SetCache(cache);
         std::shared_ptr<Layer> layer(new Layer(index, std::move(chunks), std::move(cache)));
         MutexLock lock(mutex_);

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -98,7 +99,8 @@ struct LayerCounters {
 
 class LayerStore {
  public:
-  explicit LayerStore(StorePaths paths);
+  // `cache_limit`: bytes of disk for the bytes of layers.
+  explicit LayerStore(StorePaths paths, uint64_t cache_limit = CacheBudget::kUnlimited);
   ~LayerStore();
 
   // The open layer; indexes it first where no index is there yet. Of callers with the same sources
@@ -118,6 +120,10 @@ class LayerStore {
   // For what else is made of layers.
   const std::atomic<bool>& cancelled() const { return cancelled_; }
 
+  // Nothing of these layers is evicted, by Digest::PathName(); of others what is above the limit.
+  void SetPinned(std::set<std::string> layers);
+
+  const CacheBudget& cache_budget() const { return *cache_budget_; }
   const CacheCounters& cache_counters() const { return *cache_counters_; }
   const LayerCounters& counters() const { return *counters_; }
 
@@ -140,6 +146,7 @@ class LayerStore {
   const StorePaths paths_;
   std::atomic<bool> cancelled_{false};
   MemoryBudget index_memory_{uint64_t{1} << 30};  // of all passes together
+  const std::shared_ptr<CacheBudget> cache_budget_;
   const std::shared_ptr<CacheCounters> cache_counters_;
   const std::shared_ptr<LayerCounters> counters_;
   const std::shared_ptr<DecodeResources> decoding_;

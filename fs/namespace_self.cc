@@ -58,6 +58,10 @@ std::string Namespace::Metrics() const {
   AddCounter(&out, "cache_checked_total", cache.checked);
   AddCounter(&out, "cache_rotten_total", cache.rotten);
   AddCounter(&out, "cache_write_failures_total", cache.write_failures);
+  const CacheBudget& budget = layers_.cache_budget();
+  AddCounter(&out, "cache_used_bytes", budget.used());
+  AddCounter(&out, "cache_limit_bytes", budget.limit());
+  AddCounter(&out, "cache_evicted_bytes_total", budget.evicted_bytes());
   const LayerCounters& layers = layers_.counters();
   AddCounter(&out, "layers_indexed_total", layers.indexed);
   AddCounter(&out, "layer_index_failures_total", layers.index_failures);

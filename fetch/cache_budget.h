@@ -1,0 +1,116 @@
+#pragma once
+
+// CacheBudget: how many bytes of disk the cache folder may take, in real blocks, and what goes when
+// more is wanted: first whole layers that nobody has open, the one that was used longest ago first;
+// then chunks of open layers, of the layer that was used longest ago those that were read least.
+// Layers of pinned images stay. Whoever is about to write asks first, so that the folder never
+// grows beyond its limit. Any thread; Reserve() works on local disk.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/mutex.h"
+#include "base/result.h"
+
+namespace lamina {
+
+// A layer that is open, of which single chunks can go.
+class EvictableLayer {
+ public:
+  virtual ~EvictableLayer() = default;
+  // Drops chunks of about `bytes`, or what there is, and tells its account. Chunks that were read
+  // since the last call cool down by one step and stay. True where something was dropped.
+  virtual bool Evict(uint64_t bytes) = 0;
+};
+
+class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
+ public:
+  static constexpr uint64_t kUnlimited = ~uint64_t{0};
+
+  // Measures what is in the folder, which may be absent. Nothing goes before Trim() or a Reserve().
+  static std::shared_ptr<CacheBudget> Open(std::string folder, uint64_t limit);
+
+  // What one layer's files take on disk, while somebody has them open.
+  class Account {
+   public:
+    enum class Of {
+      kFiles,     // those that are there under the layer's name: they are not removed meanwhile
+      kNewFiles,  // that may take their place
+    };
+    Account(std::shared_ptr<CacheBudget> budget, const Digest& layer, Of of);
+    // The files stay behind with `kept` bytes (see Keep), or nothing does.
+    ~Account();
+    Account(const Account&) = delete;
+    Account& operator=(const Account&) = delete;
+
+    // Makes room for `bytes` more and counts them. kLimit where nothing can go.
+    Status Reserve(uint64_t bytes);
+    // `measure` tells what the files take now; `reserved` are those bytes of Reserve() that are
+    // used up or given back.
+    void Settle(uint64_t reserved, const std::function<uint64_t()>& measure);
+    // What was counted is still there when the account ends.
+    void Keep() { keep_ = true; }
+    // The layer was read.
+    void Touch();
+    // Counts as evictable from now on, as long as `layer` lives.
+    void SetLayer(std::weak_ptr<EvictableLayer> layer);
+
+   private:
+    friend class CacheBudget;
+    const std::shared_ptr<CacheBudget> budget_;
+    const std::string name_;  // of the layer's files
+    Mutex mutex_;             // leaf
+    uint64_t counted_ GUARDED_BY(mutex_) = 0;
+    bool keep_ = false;
+    std::atomic<uint64_t> used_at_{0};  // on the budget's clock
+    std::weak_ptr<EvictableLayer> layer_;
+  };
+
+  // Down to the limit, for what an earlier process has left.
+  void Trim();
+
+  uint64_t limit() const { return limit_; }
+  uint64_t used() const { return used_.load(); }  // with what is reserved
+  uint64_t evicted_bytes() const { return evicted_.load(); }
+  // Of the layers, by Digest::PathName(), nothing goes.
+  void SetPinned(std::set<std::string> layers);
+
+ private:
+  struct Files {
+    uint64_t bytes = 0;
+    uint64_t used_at = 0;
+  };
+
+  CacheBudget(std::string folder, uint64_t limit) : folder_(std::move(folder)), limit_(limit) {}
+  void Scan();
+  Status MakeRoom();
+  bool EvictClosed();
+  bool EvictOpen(uint64_t bytes);
+  std::vector<std::shared_ptr<EvictableLayer>> ColdestFirst();
+  uint64_t Now() { return clock_.fetch_add(1, std::memory_order_relaxed); }
+
+  const std::string folder_;
+  const uint64_t limit_;
+  std::atomic<uint64_t> used_{0};
+  std::atomic<uint64_t> evicted_{0};
+  std::atomic<uint64_t> clock_{1};  // counts what is written: time does not pass for an idle cache
+  Mutex mutex_;                     // leaf
+  std::map<std::string, Files> closed_ GUARDED_BY(mutex_);
+  std::set<Account*> open_ GUARDED_BY(mutex_);
+  std::set<std::string> pinned_ GUARDED_BY(mutex_);
+};
+
+// Bytes of "20G", "512M", "1.5GiB" (powers of 1024), "10%" of the disk that holds `folder`, or
+// "none" for no limit; kInvalid otherwise. Empty: the smaller of 20 GiB and a tenth of the disk.
+Result<uint64_t> CacheLimit(const std::string& text, const std::string& folder);
+// "20.0 GiB", or "none".
+std::string CacheLimitText(uint64_t limit);
+
+}  // namespace lamina
