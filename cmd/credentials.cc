@@ -128,9 +128,13 @@ RegistryCredentials FromFile(const std::string& path, const std::string& name,
 
 }  // namespace
 
+// The bound is that of all helpers together.
 RegistryCredentials CredentialsOfHost(const std::string& name, const HelperPlaces& places) {
+  const Deadline deadline = Deadline::After(places.bounds.time);
+  HelperPlaces left = places;
   for (const std::string& path : AuthFiles()) {
-    RegistryCredentials found = FromFile(path, name, places);
+    left.bounds.time = deadline.remaining();
+    RegistryCredentials found = FromFile(path, name, left);
     if (!found.empty()) return found;
   }
   return {};

@@ -28,12 +28,14 @@ constexpr uint64_t kLeastEvicted = 4u << 20;
 constexpr int kRounds = 5;
 constexpr uint64_t kMostByDefault = uint64_t{20} << 30;
 
-uint64_t BlocksOf(const std::string& path, int64_t* modified_ns) {
+// All zeros where it is not there.
+struct stat StatOf(const std::string& path) {
   struct stat st {};
-  if (::lstat(path.c_str(), &st) != 0) return 0;
-  if (modified_ns != nullptr) *modified_ns = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
-  return static_cast<uint64_t>(st.st_blocks) * 512;
+  if (::lstat(path.c_str(), &st) != 0) return {};
+  return st;
 }
+
+uint64_t BlocksOf(const struct stat& st) { return static_cast<uint64_t>(st.st_blocks) * 512; }
 
 std::optional<uint64_t> DiskBytes(std::string folder) {
   struct statvfs disk {};
@@ -63,6 +65,7 @@ void CacheBudget::Scan() {
   struct Found {
     int64_t modified_ns = 0;
     uint64_t bytes = 0;
+    uint64_t inode = 0;
     std::string name;
   };
   std::vector<Found> found;
@@ -71,15 +74,18 @@ void CacheBudget::Scan() {
     const std::string path = item.path().string();
     if (!path.ends_with(kData)) continue;
     const std::string stem = path.substr(0, path.size() - kData.size());
-    Found files{.name = stem.substr(stem.rfind('/') + 1)};
-    files.bytes = BlocksOf(path, &files.modified_ns) + BlocksOf(stem + std::string(kMap), nullptr);
-    found.push_back(std::move(files));
+    const struct stat data = StatOf(path);
+    const struct stat map = StatOf(stem + std::string(kMap));
+    found.push_back({.modified_ns = data.st_mtim.tv_sec * 1'000'000'000 + data.st_mtim.tv_nsec,
+                     .bytes = BlocksOf(data) + BlocksOf(map),
+                     .inode = data.st_ino,
+                     .name = stem.substr(stem.rfind('/') + 1)});
   }
   std::ranges::sort(found, {}, &Found::modified_ns);
   MutexLock lock(mutex_);
   for (Found& files : found) {
     used_ += files.bytes;
-    closed_[std::move(files.name)] = {files.bytes, Now()};
+    closed_[std::move(files.name)] = {files.bytes, Now(), files.inode};
   }
 }
 
@@ -91,8 +97,9 @@ void CacheBudget::SetPinned(std::set<std::string> layers) {
 // --- what goes
 
 Status CacheBudget::MakeRoom() {
-  while (true) {
-    const uint64_t used = used_.load();
+  while (used_.load() > limit_) {
+    MutexLock lock(evicting_);
+    const uint64_t used = used_.load();  // others may have made room meanwhile
     if (used <= limit_) return {};
     if (!EvictClosed() && !EvictOpen(std::max(kLeastEvicted, used - limit_)) &&
         used_.load() > limit_)
@@ -101,13 +108,18 @@ Status CacheBudget::MakeRoom() {
           fmt::format("the cache has its limit of {}, and what is in it is pinned or in use",
                       HumanSize(limit_))};
   }
+  return {};
+}
+
+std::string CacheBudget::DataPath(const std::string& name) const {
+  return fmt::format("{}/{}{}", folder_, name, kData);
 }
 
 // Its files may be opened meanwhile: whoever opens them finds none, or files without a name, which
-// serve until they are closed.
+// serve until they are closed. Files that took the place of those that were counted stay.
 bool CacheBudget::EvictClosed() {
   std::string name;
-  uint64_t bytes = 0;
+  Files files;
   {
     MutexLock lock(mutex_);
     auto coldest = closed_.end();
@@ -117,14 +129,16 @@ bool CacheBudget::EvictClosed() {
         coldest = at;
     if (coldest == closed_.end()) return false;
     name = coldest->first;
-    bytes = coldest->second.bytes;
+    files = coldest->second;
     closed_.erase(coldest);
   }
-  // The map goes first, so that no map ever stands beside data of another making.
-  ::unlink(fmt::format("{}/{}{}", folder_, name, kMap).c_str());
-  ::unlink(fmt::format("{}/{}{}", folder_, name, kData).c_str());
-  used_ -= bytes;
-  evicted_ += bytes;
+  if (StatOf(DataPath(name)).st_ino == files.inode) {
+    // The map goes first, so that no map ever stands beside data of another making.
+    ::unlink(fmt::format("{}/{}{}", folder_, name, kMap).c_str());
+    ::unlink(DataPath(name).c_str());
+    evicted_ += files.bytes;
+  }
+  used_ -= files.bytes;
   return true;
 }
 
@@ -139,9 +153,12 @@ std::vector<std::shared_ptr<EvictableLayer>> CacheBudget::ColdestFirst() {
   std::vector<std::pair<uint64_t, std::shared_ptr<EvictableLayer>>> found;
   {
     MutexLock lock(mutex_);
-    for (Account* account : open_)
-      if (auto layer = account->layer_.lock(); layer && !pinned_.contains(account->name_))
+    for (Account* account : open_) {
+      if (account->shared_ || pinned_.contains(account->name_)) continue;
+      // What is locked here outlives the lock: it may be the last to hold its layer.
+      if (auto layer = account->layer_.lock())
         found.emplace_back(account->used_at_.load(), std::move(layer));
+    }
   }
   std::ranges::sort(found, {}, [](const auto& item) { return item.first; });
   std::vector<std::shared_ptr<EvictableLayer>> layers;
@@ -151,16 +168,11 @@ std::vector<std::shared_ptr<EvictableLayer>> CacheBudget::ColdestFirst() {
 
 // --- accounts
 
-CacheBudget::Account::Account(std::shared_ptr<CacheBudget> budget, const Digest& layer, Of of)
+CacheBudget::Account::Account(std::shared_ptr<CacheBudget> budget, const Digest& layer)
     : budget_(std::move(budget)), name_(layer.PathName()) {
   used_at_ = budget_->Now();
   MutexLock lock(budget_->mutex_);
   budget_->open_.insert(this);
-  if (of == Of::kNewFiles) return;
-  const auto at = budget_->closed_.find(name_);
-  if (at == budget_->closed_.end()) return;
-  budget_->used_ -= at->second.bytes;
-  budget_->closed_.erase(at);
 }
 
 CacheBudget::Account::~Account() {
@@ -171,16 +183,44 @@ CacheBudget::Account::~Account() {
   }
   MutexLock lock(budget_->mutex_);
   budget_->open_.erase(this);
-  if (!keep_) {
+  const bool others = std::ranges::any_of(
+      budget_->open_, [this](const Account* other) { return other->inode_ == inode_; });
+  if (!keep_ || others) {  // the others count the file themselves
     budget_->used_ -= counted;
     return;
   }
   Files& files = budget_->closed_[name_];
   budget_->used_ -= files.bytes;  // of files that these have replaced
-  files = {counted, used_at_.load()};
+  files = {counted, used_at_.load(), inode_};
+}
+
+void CacheBudget::Account::SetFile(uint64_t inode, std::weak_ptr<EvictableLayer> layer) {
+  MutexLock evicting(budget_->evicting_);
+  MutexLock lock(budget_->mutex_);
+  for (Account* other : budget_->open_) {
+    if (other == this || other->inode_ != inode) continue;
+    shared_ = true;
+    other->shared_ = true;
+  }
+  inode_ = inode;
+  layer_ = std::move(layer);
+  budget_->ForgetClosed(*this);
+}
+
+// An entry of the file that the account counts now, or of one that is not there any more.
+void CacheBudget::ForgetClosed(const Account& account) {
+  const auto at = closed_.find(account.name_);
+  if (at == closed_.end()) return;
+  const uint64_t inode = at->second.inode;
+  if (inode != account.inode_ && inode == StatOf(DataPath(account.name_)).st_ino) return;
+  used_ -= at->second.bytes;
+  closed_.erase(at);
 }
 
 Status CacheBudget::Account::Reserve(uint64_t bytes) {
+  if (bytes > budget_->limit_)  // nothing that went would help
+    return Error{Code::kLimit, fmt::format("{} do not fit in the cache's limit of {}",
+                                           HumanSize(bytes), HumanSize(budget_->limit_))};
   budget_->used_ += bytes;
   used_at_.store(budget_->Now(), std::memory_order_relaxed);
   Status room = budget_->MakeRoom();
@@ -202,11 +242,6 @@ void CacheBudget::Account::Touch() {
   const uint64_t now = budget_->clock_.load(std::memory_order_relaxed);
   if (used_at_.load(std::memory_order_relaxed) != now)
     used_at_.store(now, std::memory_order_relaxed);
-}
-
-void CacheBudget::Account::SetLayer(std::weak_ptr<EvictableLayer> layer) {
-  MutexLock lock(budget_->mutex_);
-  layer_ = std::move(layer);
 }
 
 // --- the limit

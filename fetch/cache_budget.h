@@ -40,11 +40,7 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   // What one layer's files take on disk, while somebody has them open.
   class Account {
    public:
-    enum class Of {
-      kFiles,     // those that are there under the layer's name: they are not removed meanwhile
-      kNewFiles,  // that may take their place
-    };
-    Account(std::shared_ptr<CacheBudget> budget, const Digest& layer, Of of);
+    Account(std::shared_ptr<CacheBudget> budget, const Digest& layer);
     // The files stay behind with `kept` bytes (see Keep), or nothing does.
     ~Account();
     Account(const Account&) = delete;
@@ -59,8 +55,10 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     void Keep() { keep_ = true; }
     // The layer was read.
     void Touch();
-    // Counts as evictable from now on, as long as `layer` lives.
-    void SetLayer(std::weak_ptr<EvictableLayer> layer);
+    // The data file that is counted here, by its inode. `layer` (may be absent) counts as evictable
+    // from now on, as long as it lives; not where another account has the same file: what one of
+    // them punched would be served by the other as zeros.
+    void SetFile(uint64_t inode, std::weak_ptr<EvictableLayer> layer = {});
 
    private:
     friend class CacheBudget;
@@ -70,6 +68,9 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     uint64_t counted_ GUARDED_BY(mutex_) = 0;
     bool keep_ = false;
     std::atomic<uint64_t> used_at_{0};  // on the budget's clock
+    // Under the budget's locks.
+    uint64_t inode_ = 0;
+    bool shared_ = false;  // another account has, or had, the same file
     std::weak_ptr<EvictableLayer> layer_;
   };
 
@@ -86,14 +87,17 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   struct Files {
     uint64_t bytes = 0;
     uint64_t used_at = 0;
+    uint64_t inode = 0;  // of the data file
   };
 
   CacheBudget(std::string folder, uint64_t limit) : folder_(std::move(folder)), limit_(limit) {}
   void Scan();
-  Status MakeRoom();
-  bool EvictClosed();
-  bool EvictOpen(uint64_t bytes);
+  Status MakeRoom() EXCLUDES(evicting_);
+  bool EvictClosed() REQUIRES(evicting_);
+  bool EvictOpen(uint64_t bytes) REQUIRES(evicting_);
   std::vector<std::shared_ptr<EvictableLayer>> ColdestFirst();
+  std::string DataPath(const std::string& name) const;
+  void ForgetClosed(const Account& account) REQUIRES(mutex_);
   uint64_t Now() { return clock_.fetch_add(1, std::memory_order_relaxed); }
 
   const std::string folder_;
@@ -101,7 +105,10 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   std::atomic<uint64_t> used_{0};
   std::atomic<uint64_t> evicted_{0};
   std::atomic<uint64_t> clock_{1};  // counts what is written: time does not pass for an idle cache
-  Mutex mutex_;                     // leaf
+  // One evicts at a time, or each would for all. Held over local I/O, taken before mutex_, and not
+  // by what an eviction may set free.
+  Mutex evicting_;
+  Mutex mutex_;  // leaf
   std::map<std::string, Files> closed_ GUARDED_BY(mutex_);
   std::set<Account*> open_ GUARDED_BY(mutex_);
   std::set<std::string> pinned_ GUARDED_BY(mutex_);

@@ -99,6 +99,11 @@ bool CacheFiles::HaveNames() const {
   return ::fstat(data_.get(), &st) == 0 && st.st_nlink > 0;
 }
 
+uint64_t CacheFiles::Inode() const {
+  struct stat st {};
+  return ::fstat(data_.get(), &st) == 0 ? st.st_ino : 0;
+}
+
 uint64_t CacheFiles::DiskBytes() const {
   struct stat st {};
   if (::fstat(data_.get(), &st) != 0) return 0;

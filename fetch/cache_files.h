@@ -48,6 +48,7 @@ class CacheFiles {
   void FreeBlocks(const ChunkExtent& extent);
   // False once another pair has taken the place of this one, or nothing has.
   bool HaveNames() const;
+  uint64_t Inode() const;  // of the data file
 
   // False when somebody has truncated the data file under us.
   bool SizeIsRight() const;

@@ -179,13 +179,15 @@ CacheWriter::~CacheWriter() {
 Result<std::unique_ptr<CacheWriter>> CacheWriter::Create(const std::string& folder,
                                                          const Digest& layer,
                                                          std::shared_ptr<CacheBudget> budget) {
-  using Account = CacheBudget::Account;
   CachePaths paths(folder, layer);
   ASSIGN_OR_RETURN(NewFile file, MakeNewFile(paths));
   const uint64_t most = budget != nullptr ? budget->limit() / 2 : CacheBudget::kUnlimited;
-  auto account = budget == nullptr
-                     ? nullptr
-                     : std::make_unique<Account>(std::move(budget), layer, Account::Of::kNewFiles);
+  std::unique_ptr<CacheBudget::Account> account;
+  if (budget != nullptr) {
+    account = std::make_unique<CacheBudget::Account>(std::move(budget), layer);
+    struct stat st {};
+    if (::fstat(file.fd.get(), &st) == 0) account->SetFile(st.st_ino);
+  }
   return std::unique_ptr<CacheWriter>(
       new CacheWriter(std::make_unique<Impl>(Impl{.paths = std::move(paths),
                                                   .file = std::move(file),

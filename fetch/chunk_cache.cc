@@ -343,14 +343,12 @@ Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, 
   auto impl = std::make_shared<Impl>(layer, shape);
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
-  // Before the files are opened, so that they are not evicted meanwhile.
-  if (budget != nullptr)
-    impl->account.emplace(std::move(budget), layer, CacheBudget::Account::Of::kFiles);
+  if (budget != nullptr) impl->account.emplace(std::move(budget), layer);
   if (auto files = CacheFiles::Open(paths, shape)) {
     impl->files = std::move(files).value();
     if (impl->account) {
       impl->account->Settle(0, [&] { return impl->files->DiskBytes(); });
-      impl->account->SetLayer(impl);
+      impl->account->SetFile(impl->files->Inode(), impl);
     }
   } else {
     impl->WarnNotKept(files.error());

@@ -256,8 +256,8 @@ class Catalog {
   Result<AliasEnd> EndOf(const std::string& repository, const std::string& tag) const;
   Status CheckAlias(const AliasRow& row) const;
   Status ChangeAliases(const Store::AliasChange& change);
-  void UpdatePins();
-  void AddKnownLayers(const Digest& digest, int depth, std::set<std::string>* layers);
+  void UpdatePins() EXCLUDES(pins_mutex_);
+  Status AddKnownLayers(const Digest& digest, int depth, std::set<std::string>* layers);
   static AliasMap MapOf(const std::vector<AliasRow>& rows);
   static Status CheckChains(const std::vector<AliasRow>& all, const std::vector<AliasRow>& added);
   Result<Resolution> ResolveEnd(const AliasEnd& end);
@@ -315,8 +315,9 @@ class Catalog {
   std::map<std::string, Listing> listings_
       GUARDED_BY(mutex_);                                  // "repository" tags, "registry" catalogs
   std::set<std::string> repositories_ GUARDED_BY(mutex_);  // known, sorted
-  AliasMap aliases_ GUARDED_BY(mutex_);                    // by repository and name
-  uint64_t alias_change_ GUARDED_BY(mutex_) = 0;           // the store's number of aliases_
+  Mutex pins_mutex_;  // orders the changes of what is pinned; held over the store's reads
+  AliasMap aliases_ GUARDED_BY(mutex_);           // by repository and name
+  uint64_t alias_change_ GUARDED_BY(mutex_) = 0;  // the store's number of aliases_
   std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> generation_{1};
   std::atomic<int64_t> generation_ns_{0};

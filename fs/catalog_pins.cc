@@ -9,28 +9,38 @@
 
 namespace lamina {
 
+// Under a lock over the reading, or an older answer could be the last to be set. Where the store
+// does not answer, what was pinned stays pinned.
 void Catalog::UpdatePins() {
+  MutexLock lock(pins_mutex_);
   const auto pins = store_.PinnedImages();
   if (!pins) {
     LogWarning("which images are pinned cannot be told: " + pins.error().message);
     return;
   }
   std::set<std::string> layers;
-  for (const Store::PinnedImage& pin : *pins) AddKnownLayers(pin.digest, 0, &layers);
+  for (const Store::PinnedImage& pin : *pins) {
+    if (const Status known = AddKnownLayers(pin.digest, 0, &layers); !known) {
+      LogWarning("the layers of pinned images cannot be told: " + known.error().message);
+      return;
+    }
+  }
   layers_.SetPinned(std::move(layers));
 }
 
-void Catalog::AddKnownLayers(const Digest& digest, int depth, std::set<std::string>* layers) {
-  const auto stored = store_.GetDocument(digest);
-  if (!stored || !stored->has_value() || depth > DocumentLimits().index_nesting) return;
-  const auto parsed = ParseManifestDocument((*stored)->bytes, "", digest.ToString());
-  if (!parsed) return;
+Status Catalog::AddKnownLayers(const Digest& digest, int depth, std::set<std::string>* layers) {
+  ASSIGN_OR_RETURN(const auto stored, store_.GetDocument(digest));
+  if (!stored || depth > DocumentLimits().index_nesting) return {};
+  const auto parsed = ParseManifestDocument(stored->bytes, "", digest.ToString());
+  if (!parsed) return {};
   if (const auto* index = std::get_if<ImageIndex>(&*parsed)) {
-    for (const auto& child : index->manifests) AddKnownLayers(child.digest, depth + 1, layers);
+    for (const Descriptor& child : index->manifests)
+      RETURN_IF_ERROR(AddKnownLayers(child.digest, depth + 1, layers));
   } else {
     for (const Descriptor& layer : std::get<ImageManifest>(*parsed).layers)
       layers->insert(layer.digest.PathName());
   }
+  return {};
 }
 
 }  // namespace lamina

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cerrno>
 #include <vector>
@@ -27,6 +28,12 @@ Result<SmallDisk> SmallDisk::Create(uint64_t bytes) {
   if (::mkdirat(root.get(), "disk", 0700) != 0)
     return ErrnoError(errno, "cannot make a folder on a tmpfs");
   return SmallDisk(std::move(root));
+}
+
+uint64_t SmallDisk::UsedBytes() const {
+  struct statvfs disk {};
+  if (::fstatvfs(root_.get(), &disk) != 0) return 0;
+  return (disk.f_blocks - disk.f_bfree) * disk.f_frsize;
 }
 
 std::string SmallDisk::Fill() const {

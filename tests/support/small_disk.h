@@ -20,6 +20,9 @@ class SmallDisk {
   // An empty folder on it. Leads through /proc/self, so it means nothing to other processes.
   const std::string& path() const { return path_; }
 
+  // In blocks; 0 where the disk does not tell.
+  uint64_t UsedBytes() const;
+
   // Writes `path()/filler` until nothing more fits; returns its name.
   std::string Fill() const;
 

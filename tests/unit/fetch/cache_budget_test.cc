@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "fetch/chunk_cache.h"
 #include "tests/fakes/fake_chunk_owner.h"
+#include "tests/support/small_disk.h"
 
 namespace lamina {
 namespace {
@@ -25,15 +26,17 @@ class CacheBudgetTest : public ::testing::Test {
  protected:
   CacheBudgetTest() : folder_(TemporaryFolder::Create("lamina-budget-test").value()) {}
 
+  std::string Folder() const { return other_folder_.empty() ? folder_.path() : other_folder_; }
+  void UseFolder(const std::string& path) { other_folder_ = path; }
   static Deadline Soon() { return Deadline::After(std::chrono::minutes(1)); }
   static Digest LayerDigest(int number) {
     return Digest::Sha256(AsBytes("layer " + std::to_string(number)));
   }
   std::string DataPath(int number) const {
-    return folder_.path() + "/" + LayerDigest(number).PathName() + ".data";
+    return Folder() + "/" + LayerDigest(number).PathName() + ".data";
   }
   void MakeBudget(uint64_t limit) {
-    budget_ = CacheBudget::Open(folder_.path(), limit);
+    budget_ = CacheBudget::Open(Folder(), limit);
     budget_->Trim();
   }
 
@@ -46,8 +49,7 @@ class CacheBudgetTest : public ::testing::Test {
     OpenLayer layer;
     layer.owner = std::make_shared<FakeChunkOwner>(
         std::vector<FakeChunkOwner::Chunk>(chunks, {16, false}), static_cast<uint64_t>(number));
-    auto cache =
-        LayerCache::Open(folder_.path(), LayerDigest(number), layer.owner, counters_, budget_);
+    auto cache = LayerCache::Open(Folder(), LayerDigest(number), layer.owner, counters_, budget_);
     EXPECT_TRUE(cache) << cache.error().message;
     if (cache) layer.cache = *cache;
     return layer;
@@ -68,7 +70,7 @@ class CacheBudgetTest : public ::testing::Test {
   // What is on disk, in blocks.
   uint64_t RealBytes() const {
     uint64_t bytes = 0;
-    for (const auto& item : std::filesystem::directory_iterator(folder_.path())) {
+    for (const auto& item : std::filesystem::directory_iterator(Folder())) {
       struct stat st {};
       if (::stat(item.path().c_str(), &st) == 0) bytes += static_cast<uint64_t>(st.st_blocks) * 512;
     }
@@ -76,6 +78,7 @@ class CacheBudgetTest : public ::testing::Test {
   }
 
   TemporaryFolder folder_;
+  std::string other_folder_;
   std::shared_ptr<CacheCounters> counters_ = std::make_shared<CacheCounters>();
   std::shared_ptr<CacheBudget> budget_;
 };
@@ -178,10 +181,44 @@ TEST_F(CacheBudgetTest, AnEvictedChunkIsNotThereAfterARestart) {
   EXPECT_LT(again.owner->begun(), 40u);
 }
 
+TEST_F(CacheBudgetTest, WhatTwoHaveOpenIsNotEvictedUnderOneOfThem) {
+  MakeBudget(30 * kChunkBytes);
+  const OpenLayer first = Open(1, 20);
+  EXPECT_TRUE(AllReadRight(first));
+  const OpenLayer second = Open(1, 20);
+  EXPECT_TRUE(AllReadRight(second));
+  EXPECT_TRUE(AllReadRight(Open(2, 40)));
+  EXPECT_TRUE(AllReadRight(first));
+  EXPECT_TRUE(AllReadRight(second));
+  EXPECT_EQ(counters_->rotten, 0u);
+  EXPECT_EQ(second.owner->begun(), 0u);
+}
+
+TEST_F(CacheBudgetTest, FilesThatOneStillHasOpenStayWhenTheOtherCloses) {
+  MakeBudget(30 * kChunkBytes);
+  OpenLayer first = Open(1, 20);
+  EXPECT_TRUE(AllReadRight(first));
+  const OpenLayer second = Open(1, 20);
+  first.cache.reset();
+  EXPECT_EQ(budget_->used(), RealBytes());
+  EXPECT_TRUE(AllReadRight(Open(2, 40)));
+  EXPECT_TRUE(FileExists(DataPath(1)));
+  EXPECT_TRUE(AllReadRight(second));
+  EXPECT_EQ(second.owner->begun(), 0u);
+}
+
+TEST_F(CacheBudgetTest, WhatCouldNeverFitMakesNothingGo) {
+  MakeBudget(10 * kBlock);
+  const OpenLayer layer = Open(1, 3);
+  EXPECT_TRUE(AllReadRight(layer));
+  EXPECT_EQ(counters_->write_failures, 3u);
+  EXPECT_EQ(budget_->evicted_bytes(), 0u);
+}
+
 TEST_F(CacheBudgetTest, AWriterKeepsHalfOfTheLimitAtMost) {
   MakeBudget(40 * kChunkBytes);
   const FakeChunkOwner owner(60, 16);
-  auto writer = CacheWriter::Create(folder_.path(), LayerDigest(1), budget_);
+  auto writer = CacheWriter::Create(Folder(), LayerDigest(1), budget_);
   ASSERT_TRUE(writer) << writer.error().message;
   for (uint64_t chunk = 0; chunk < 60; ++chunk) {
     const ChunkExtent extent = owner.Extent(chunk);
@@ -192,7 +229,7 @@ TEST_F(CacheBudgetTest, AWriterKeepsHalfOfTheLimitAtMost) {
   writer->reset();
   EXPECT_EQ(budget_->used(), RealBytes());
   auto reader = std::make_shared<FakeChunkOwner>(60, 16);
-  auto cache = LayerCache::Open(folder_.path(), LayerDigest(1), reader, counters_, budget_);
+  auto cache = LayerCache::Open(Folder(), LayerDigest(1), reader, counters_, budget_);
   ASSERT_TRUE(cache);
   const OpenLayer layer{reader, *cache};
   EXPECT_GE(layer.cache->usage().chunks_present, 15u);
@@ -204,7 +241,7 @@ TEST_F(CacheBudgetTest, AWriterKeepsHalfOfTheLimitAtMost) {
 TEST_F(CacheBudgetTest, AWriterThatDoesNotCommitLeavesNothingCounted) {
   MakeBudget(100 * kChunkBytes);
   const FakeChunkOwner owner(10, 16);
-  auto writer = CacheWriter::Create(folder_.path(), LayerDigest(1), budget_);
+  auto writer = CacheWriter::Create(Folder(), LayerDigest(1), budget_);
   ASSERT_TRUE(writer) << writer.error().message;
   (*writer)->Write(0, owner.Content(0, 16 * kBlock));
   EXPECT_GE(budget_->used(), kChunkBytes);
@@ -214,6 +251,10 @@ TEST_F(CacheBudgetTest, AWriterThatDoesNotCommitLeavesNothingCounted) {
 
 TEST_F(CacheBudgetTest, SixtyFourReadersWhoWantMoreThanFitsReadRightAndStayWithinTheLimit) {
   constexpr int kLayers = 4;
+  auto disk = testing::SmallDisk::Create(64 * kMiB);
+  ASSERT_TRUE(disk) << disk.error().message;
+  UseFolder(disk->path());
+  const uint64_t empty = disk->UsedBytes();
   MakeBudget(64 * kChunkBytes);
   std::vector<OpenLayer> layers;
   for (int number = 0; number < kLayers; ++number) layers.push_back(Open(number, 64));
@@ -234,8 +275,9 @@ TEST_F(CacheBudgetTest, SixtyFourReadersWhoWantMoreThanFitsReadRightAndStayWithi
         if (out != layer.owner->Content(offset, out.size())) ++wrong;
       }
     });
+  // The disk tells in one answer what single files would tell while chunks come and go.
   std::thread watcher([&] {
-    while (!ended) largest = std::max(largest, RealBytes());
+    while (!ended) largest = std::max(largest, disk->UsedBytes() - empty);
   });
   for (std::thread& reader : readers) reader.join();
   ended = true;
