@@ -104,10 +104,6 @@ uint64_t CacheFiles::Inode() const {
   return ::fstat(data_.get(), &st) == 0 ? st.st_ino : 0;
 }
 
-uint64_t CacheFiles::DiskBytes() const {
-  struct stat st {};
-  if (::fstat(data_.get(), &st) != 0) return 0;
-  return static_cast<uint64_t>(st.st_blocks) * 512 + map_->DiskBytes();
-}
+uint64_t CacheFiles::DiskBytes() const { return BlockBytes(data_.get()) + map_->DiskBytes(); }
 
 }  // namespace lamina

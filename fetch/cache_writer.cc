@@ -141,10 +141,7 @@ uint64_t CacheWriter::Impl::WantedRoom() const {
   return std::max(room->Missing() > 0 ? room->Missing() : room->Reserve(), kHoleBlock);
 }
 
-uint64_t CacheWriter::Impl::DiskBytes() const {
-  struct stat st {};
-  return ::fstat(file.fd.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
-}
+uint64_t CacheWriter::Impl::DiskBytes() const { return BlockBytes(file.fd.get()); }
 
 KeptChunks CacheWriter::Impl::ChunksThere(const ChunkOwner& owner, uint64_t* kept_end) const {
   const uint64_t whole_until = ended ? end : owner.flat_size();

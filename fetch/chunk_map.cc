@@ -1,7 +1,6 @@
 #include "fetch/chunk_map.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -9,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "fetch/sparse_file.h"
 
 namespace lamina {
 namespace {
@@ -103,9 +103,6 @@ void ChunkMap::SetAbsent(uint64_t chunk) {
   (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
 }
 
-uint64_t ChunkMap::DiskBytes() const {
-  struct stat st {};
-  return ::fstat(fd_.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
-}
+uint64_t ChunkMap::DiskBytes() const { return BlockBytes(fd_.get()); }
 
 }  // namespace lamina

@@ -1,6 +1,7 @@
 #include "fetch/sparse_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -68,6 +69,11 @@ Status PunchHole(int fd, uint64_t offset, uint64_t length, std::string_view name
                   static_cast<off_t>(length)) != 0)
     return ErrnoError(errno, "cannot punch a hole into " + std::string(name));
   return {};
+}
+
+uint64_t BlockBytes(int fd) {
+  struct stat st {};
+  return ::fstat(fd, &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
 }
 
 }  // namespace lamina

@@ -25,4 +25,7 @@ bool MayHoldData(int fd, uint64_t offset, uint64_t length);
 // Frees the range's blocks; it then reads as zeros.
 Status PunchHole(int fd, uint64_t offset, uint64_t length, std::string_view name);
 
+// Bytes of disk that the open file takes, in its blocks; 0 where it does not tell.
+uint64_t BlockBytes(int fd);
+
 }  // namespace lamina

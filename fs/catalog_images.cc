@@ -58,7 +58,6 @@ Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
       LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
     LearnRepository(repository);
     images_.Put(KeyOf(repository, digest), image);
-    UpdatePins();  // its documents may be those of a pin
     return image;
   });
 }
@@ -70,6 +69,7 @@ void Catalog::Keep(const Document& document, const std::string& name) {
   if (!parsed) return;
   if (Status kept = store_.PutDocument(document.digest, TypeOf(*parsed), document.bytes); !kept)
     LogWarning(fmt::format("{}: {}", name, kept.error().message));
+  UpdatePins();  // it may be a document of a pin
 }
 
 Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
