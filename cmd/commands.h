@@ -23,6 +23,8 @@ int RunCat(const CommonOptions& common, const CatCommand& command);
 int RunTree(const CommonOptions& common, const TreeCommand& command);
 int RunCopy(const CommonOptions& common, const CopyCommand& command);
 int RunDoctor(const CommonOptions& common, const std::string& mountpoint);
+// The hosts of one reference: which, in what order, with what credentials, and whether they answer.
+int RunDoctorOf(const CommonOptions& common, const std::string& reference);
 int RunVersion(const CommonOptions& common);
 
 // Prints "lamina: <message>" and gives 1.

@@ -35,7 +35,7 @@ struct CommandLine {
   ReferenceCommand reference;
   AliasCommand alias;
   std::string repository;
-  std::string doctor_mountpoint = "/mnt/images";
+  std::string doctor_subject = "/mnt/images";
   std::string config_file;
   CLI::App* command = nullptr;
   std::function<int()> run;
@@ -80,6 +80,28 @@ void AddCommonOptions(CLI::App& command, CommandLine& line) {
       ->check(CheckCacheSize);
 }
 
+// Which hosts are asked, and how.
+void AddHostOptions(CLI::App& command, CommonOptions& common) {
+  command.add_option("--insecure-registry", common.insecure_registries,
+                     "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
+  command
+      .add_option("--ca-file", common.ca_file,
+                  "PEM file of CA certificates to trust besides the system's")
+      ->check(CLI::ExistingFile);
+  command
+      .add_option("--hosts-dir", common.hosts_folders,
+                  "folder of containerd's HOST/hosts.toml, which name mirrors (default: "
+                  "/etc/containerd/certs.d)")
+      ->allow_extra_args(false)
+      ->check(CLI::ExistingDirectory);
+  command
+      .add_option("--certs-dir", common.certs_folders,
+                  "folder of HOST[:PORT] with *.crt, *.cert and *.key (default: certs.d of "
+                  "~/.config/containers, /etc/containers and /etc/docker)")
+      ->allow_extra_args(false)
+      ->check(CLI::ExistingDirectory);
+}
+
 void AddSourceOptions(CLI::App& command, CommonOptions& common) {
   command
       .add_option("--tag-ttl", common.tag_ttl_seconds,
@@ -110,12 +132,7 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
                   "HOST[:PORT] whose images are --strict (in a file: strict = true of "
                   "[registry.\"HOST\"])")
       ->allow_extra_args(false);
-  command.add_option("--insecure-registry", common.insecure_registries,
-                     "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
-  command
-      .add_option("--ca-file", common.ca_file,
-                  "PEM file of CA certificates to trust besides the system's")
-      ->check(CLI::ExistingFile);
+  AddHostOptions(command, common);
 }
 
 void AddPlatformOption(CLI::App& command, CommonOptions& common) {
@@ -308,11 +325,19 @@ void AddOutput(CLI::App& app, CommandLine& line) {
 }
 
 void AddAbout(CLI::App& app, CommandLine& line) {
-  CLI::App* doctor =
-      NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
-                 [&] { return RunDoctor(line.common, line.doctor_mountpoint); });
-  doctor->add_option("mountpoint", line.doctor_mountpoint, "where lamina is or will be mounted")
+  CLI::App* doctor = NewCommand(
+      app, line, "doctor",
+      "Tell what this machine has and lacks, or which hosts an image comes from",
+      "lamina doctor\n  lamina doctor debian:bookworm", [&] {
+        return line.doctor_subject.starts_with("/") ? RunDoctor(line.common, line.doctor_subject)
+                                                    : RunDoctorOf(line.common, line.doctor_subject);
+      });
+  doctor
+      ->add_option("subject", line.doctor_subject,
+                   "where lamina is or will be mounted, from '/'; or an image: the hosts that are "
+                   "asked for it are told, with credentials and certificates, and tried")
       ->capture_default_str();
+  AddHostOptions(*doctor, line.common);
   CLI::App* version = NewCommand(app, line, "version", "Print the version", "lamina version",
                                  [&] { return RunVersion(line.common); });
   for (CLI::App* command : {doctor, version})
@@ -342,7 +367,8 @@ std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
   for (const char* name :
        {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
-        "--strict-registry", "--insecure-registry", "--ca-file", "--cache-size"}) {
+        "--strict-registry", "--insecure-registry", "--ca-file", "--hosts-dir", "--certs-dir",
+        "--cache-size"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }
@@ -355,6 +381,10 @@ Status MakeAbsolute(CommonOptions& common) {
   if (!common.ca_file.empty()) {
     ASSIGN_OR_RETURN(common.ca_file, AbsolutePath(common.ca_file));
   }
+  for (auto* folders : {&common.hosts_folders, &common.certs_folders})
+    for (std::string& folder : *folders) {
+      ASSIGN_OR_RETURN(folder, AbsolutePath(folder));
+    }
   return {};
 }
 

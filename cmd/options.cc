@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <map>
+#include <memory>
 
 #include "base/errno.h"
 #include "base/text.h"
@@ -50,6 +51,26 @@ Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std:
   return std::make_pair(std::move(host), std::chrono::seconds(std::stol(digits)));
 }
 
+RegistryPlaces RegistryPlacesOf(const CommonOptions& common) {
+  RegistryPlaces places;
+  places.registries_conf = &RegistriesConf::FilesOfUser;
+  places.hosts_folders =
+      common.hosts_folders.empty() ? RegistryPlaces::DefaultHostsFolders() : common.hosts_folders;
+  places.certs_folders =
+      common.certs_folders.empty() ? RegistryPlaces::DefaultCertsFolders() : common.certs_folders;
+  places.insecure = common.insecure_registries;
+  places.ca_file = common.ca_file;
+  return places;
+}
+
+RegistryOptions RegistryOptionsOf(const CommonOptions& common) {
+  RegistryOptions options;
+  const auto hosts = std::make_shared<const RegistryHosts>(RegistryPlacesOf(common));
+  options.endpoints = [hosts](const std::string& reference) { return hosts->Find(reference); };
+  options.credentials = [](const std::string& name) { return CredentialsOfHost(name); };
+  return options;
+}
+
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   CatalogOptions options;
   if (!common.platform.empty()) {
@@ -61,9 +82,7 @@ Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   ASSIGN_OR_RETURN(options.negative_ttls, TtlsOf(common.registry_negative_ttls));
   options.strict = common.strict;
   options.strict_registries = common.strict_registries;
-  options.insecure_registries = common.insecure_registries;
-  options.registry.ca_file = common.ca_file;
-  options.registry.credentials = [](const std::string& name) { return CredentialsOfHost(name); };
+  options.registry = RegistryOptionsOf(common);
   return options;
 }
 

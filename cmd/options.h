@@ -10,6 +10,8 @@
 
 #include "base/log.h"
 #include "base/result.h"
+#include "fetch/registry.h"
+#include "fetch/registry_hosts.h"
 #include "fs/catalog.h"
 
 namespace lamina {
@@ -28,6 +30,9 @@ struct CommonOptions {
   std::vector<std::string> insecure_registries;
   std::string cache_size;  // see CacheLimit()
   std::string ca_file;     // additional CA certificates, PEM
+  // Folders of HOST/hosts.toml and of HOST[:PORT]/*.crt; where they are empty, those of the host.
+  std::vector<std::string> hosts_folders;
+  std::vector<std::string> certs_folders;
   std::string log_level = "info";
   // Of the command line's options, those that only a daemon's own command line can set:
   // "--ca-file".
@@ -91,6 +96,9 @@ struct CopyCommand {
 Result<std::string> AbsolutePath(const std::string& path);
 // "docker.io=300": a registry and a time to live; kInvalid where it is none.
 Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text);
+// Where it is said which hosts are asked for a name.
+RegistryPlaces RegistryPlacesOf(const CommonOptions& common);
+RegistryOptions RegistryOptionsOf(const CommonOptions& common);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 

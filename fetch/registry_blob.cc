@@ -87,7 +87,8 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
     done += bytes.size();
     return {};
   };
-  Backoff backoff(session_->options().attempts, deadline);
+  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_));
+  Backoff backoff(session_->Attempts(leave), deadline);
   while (true) {
     RegistryAnswer answer = Fetch(&position, end, sink, /*bounded=*/true, deadline);
     if (answer.end == End::kDone) return {};
@@ -103,7 +104,8 @@ Status RegistryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   const auto patience = options.stall_timeout * kStallsOfStream;
   uint64_t position = offset;
   uint64_t counted_from = offset;
-  Backoff backoff(options.attempts, Deadline::After(patience));
+  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_));
+  Backoff backoff(session_->Attempts(leave), Deadline::After(patience));
   while (position < size_) {
     const uint64_t before = position;
     const Deadline deadline = backoff.deadline();

@@ -24,7 +24,7 @@ class RegistryBlob : public BlobSource {
   uint64_t size() const override { return size_; }
   Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override;
   Status Stream(uint64_t offset, const ByteSink& sink) override;
-  std::string origin() const override { return session_->base().Origin() + target_; }
+  std::string origin() const override { return session_->origin() + target_; }
 
  private:
   // One attempt at [*position, end); *position moves with the bytes that went to the sink.

@@ -49,8 +49,9 @@ Status CheckHost(const RegistrySession& session) {
   return Error{Code::kInvalid, Quote(session.host()) + " is not a registry host"};
 }
 
-RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path)
-    : session_(std::move(session)), path_(std::move(path)) {}
+RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
+                                       std::string registry)
+    : session_(std::move(session)), path_(std::move(path)), registry_(std::move(registry)) {}
 
 Status RegistryRepository::CheckName() const {
   RETURN_IF_ERROR(CheckHost(*session_));

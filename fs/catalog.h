@@ -44,7 +44,6 @@ struct CatalogOptions {
   // Nothing shows before its layer has been verified as a whole: for all, or for single registries.
   bool strict = false;
   std::vector<std::string> strict_registries;
-  std::vector<std::string> insecure_registries;
   RegistryOptions registry;
 
   // For a registry or anything below it.

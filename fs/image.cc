@@ -330,6 +330,11 @@ Status Image::FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan
   }
 }
 
+std::optional<std::string> Image::last_error() const {
+  MutexLock lock(status_mutex_);
+  return last_error_.empty() ? std::nullopt : std::optional(last_error_);
+}
+
 void Image::SetLastError(const Error& error) {
   MutexLock lock(status_mutex_);
   last_error_ = fmt::format("{} ({})", error.message, CodeName(error.code));

@@ -129,6 +129,8 @@ class Image {
   // Changes whenever StatusJson() may have changed.
   uint64_t status_version() const;
   void SetLastError(const Error& error);
+  // Its words; nullopt where nothing has failed.
+  std::optional<std::string> last_error() const;
 
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }

@@ -241,6 +241,7 @@ Attempt<std::optional<std::string>> Namespace::XattrOf(NodeId node, std::string_
                                                        bool may_wait) {
   const auto parts = SplitNode(node);
   if (!parts) return NoSuchNode(node);
+  if (name == "user.lamina.error") return ErrorXattr(*parts);
   if (parts->kind != NodeClass::kTree) return std::optional<std::string>();
   ATTEMPT(const ImageRowPtr row, TreeRow(parts->row, may_wait));
   const Nid nid = NidOf(*row, parts->position);

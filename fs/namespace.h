@@ -65,7 +65,8 @@ class Namespace {
   }
   Result<std::optional<uint64_t>> Seek(NodeId node, uint64_t offset, bool hole);
   // nullopt: the file has no such attribute (ENODATA). user.lamina.{layer,digest,local} of regular
-  // files are made up here and not listed, so that listings are the image's own.
+  // files and user.lamina.error of everything in an image are made up here and not listed, so that
+  // listings are the image's own.
   Attempt<std::optional<std::string>> TryXattr(NodeId node, std::string_view name) {
     return XattrOf(node, name, false);
   }
@@ -188,6 +189,7 @@ class Namespace {
                            const Deadline* deadline);
   Attempt<void> ListTree(const NodeParts& parts, uint64_t cookie, bool attributes,
                          const DirectoryVisitor& visit, bool may_wait);
+  std::optional<std::string> ErrorXattr(const NodeParts& parts) const;
   Attempt<std::optional<std::string>> LaminaXattr(const ImageRow& row, Nid nid,
                                                   std::string_view name, bool may_wait);
 

@@ -14,6 +14,12 @@ _lamina() {
   choices=$(_lamina_words "${COMP_WORDS[0]}" "${command[@]}")
   if [[ ${#command[@]} -gt 0 && ${word} != -* ]]; then
     case "${command[*]}" in
+      doctor)
+        if [[ ${word} == /* ]]; then
+          mapfile -t COMPREPLY < <(compgen -d -- "${word}"); return
+        fi
+        choices=$("${COMP_WORDS[0]}" ls --json 2>/dev/null |
+          sed -nE 's/^ *"repository": "(.*)",?$/\1/p' | sort -u) ;;
       resolve | inspect | fetch | forget | ls | cat | tree | alias | tags\ *)
         choices=$("${COMP_WORDS[0]}" ls --json 2>/dev/null |
           sed -nE 's/^ *"repository": "(.*)",?$/\1/p' | sort -u) ;;
@@ -22,7 +28,7 @@ _lamina() {
           mapfile -t COMPREPLY < <(compgen -f -- "${word##*:}"); return
         fi
         choices="oci: oci-archive: docker-archive:" ;;
-      mount | umount | doctor) mapfile -t COMPREPLY < <(compgen -d -- "${word}"); return ;;
+      mount | umount) mapfile -t COMPREPLY < <(compgen -d -- "${word}"); return ;;
     esac
   fi
   mapfile -t COMPREPLY < <(compgen -W "${choices}" -- "${word}")

@@ -56,9 +56,10 @@ class FailureCase(FetchCase):
         self.assertEqual(read(self.daemon.path("localhost/good/v1/rootfs/file")), b"unharmed\n")
 
     def last_error(self):
-        """[S24] The reason stands in status.json and in the log."""
+        """[S24] The reason stands in status.json, in an xattr and in the log."""
         error = json.loads(read(self.image + "/status.json"))["last_error"]
         self.assertIsNotNone(error)
+        self.assertIn(error["message"], os.getxattr(self.image, "user.lamina.error").decode())
         self.assertIn(self.blob[:20], json.dumps(error) + self.daemon.log())
         self.assertTrue(read(self.daemon.path(".lamina/log")))
         return json.dumps(error)

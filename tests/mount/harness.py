@@ -187,15 +187,20 @@ class Lamina:
 
 
 class DockerRegistry:
-    """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants."""
+    """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants.
+    tls: what its configuration says of that, a certificate for localhost. redirect: where it sends those who want blobs."""
 
-    def __init__(self, folder, port=0, htpasswd=None):
+    def __init__(self, folder, port=0, htpasswd=None, tls=None, redirect=None):
         self.folder = folder
         self.port = port
         self.process = None
         self.log_path = folder + "/registry.log"
         os.makedirs(folder + "/blobs", exist_ok=True)
         self.auth = {}
+        self.tls = {"tls": tls} if tls else {}
+        self.middleware = {}
+        if redirect:
+            self.middleware = {"middleware": {"storage": [{"name": "redirect", "options": {"baseurl": redirect}}]}}
         if htpasswd:
             with open(folder + "/htpasswd", "w", encoding="utf-8") as file:
                 file.write(run("htpasswd", "-Bbn", *htpasswd).stdout)
@@ -203,7 +208,7 @@ class DockerRegistry:
 
     @property
     def host(self):
-        return f"127.0.0.1:{self.port}"
+        return f"localhost:{self.port}" if self.tls else f"127.0.0.1:{self.port}"
 
     def start(self):
         config = self.folder + "/config.yml"
@@ -212,8 +217,9 @@ class DockerRegistry:
                 "version": 0.1,
                 "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
                 "storage": {"filesystem": {"rootdirectory": self.folder + "/blobs"}, "delete": {"enabled": True}},
-                "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance"},
+                "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance", **self.tls},
                 **self.auth,
+                **self.middleware,
             }, stream)
         with open(self.log_path, "wb") as log:
             self.process = start_child("docker-registry", "serve", config, stdout=log, stderr=log, cwd=self.folder)

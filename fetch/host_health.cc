@@ -1,0 +1,55 @@
+#include "fetch/host_health.h"
+
+#include <algorithm>
+
+namespace lamina {
+namespace {
+
+// A break shorter than this is a matter of the requests that it meets, which try again themselves.
+constexpr std::chrono::seconds kSilence{2};
+// What was seen longer ago says nothing of now.
+constexpr std::chrono::seconds kForgotten{60};
+// After a failure that took long, the host is left alone for so long.
+constexpr std::chrono::seconds kRest{1};
+constexpr std::chrono::milliseconds kSlow{500};
+
+}  // namespace
+
+HostHealth::Leave::~Leave() {
+  if (health_ == nullptr) return;
+  MutexLock lock(health_->mutex_);
+  health_->probing_ = false;
+}
+
+Result<HostHealth::Leave> HostHealth::Ask() {
+  const auto now = now_();
+  MutexLock lock(mutex_);
+  const bool away =
+      silent_since_ && now - *silent_since_ >= kSilence && now - last_failure_ < kForgotten;
+  if (!away || !slow_) return Leave(nullptr, away);
+  if (probing_ || now - last_failure_ < kRest) return error_;
+  probing_ = true;
+  return Leave(this, /*once=*/true);
+}
+
+void HostHealth::Heard() {
+  MutexLock lock(mutex_);
+  last_heard_ = now_();
+  silent_since_.reset();
+}
+
+void HostHealth::Failed(Clock::time_point began, const Error& error) {
+  const auto now = now_();
+  const bool slow = now - began >= kSlow;
+  // A caller without time learns nothing of the host.
+  if (error.code == Code::kTimeout && !slow) return;
+  MutexLock lock(mutex_);
+  if (began < last_heard_) return;
+  // A failure of long ago begins no silence that reaches to now.
+  if (!silent_since_ || now - last_failure_ >= kForgotten) silent_since_ = began;
+  last_failure_ = now;
+  slow_ = slow;
+  error_ = error;
+}
+
+}  // namespace lamina

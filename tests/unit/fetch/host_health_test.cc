@@ -1,0 +1,103 @@
+#include "fetch/host_health.h"
+
+#include <gtest/gtest.h>
+
+namespace lamina {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class HostHealthTest : public testing::Test {
+ protected:
+  // Asks, and hears nothing for `wait`. False where it was not let.
+  bool AskInVain(milliseconds wait) {
+    const auto leave = health_.Ask();
+    if (!leave) return false;
+    const auto began = now_;
+    now_ += wait;
+    health_.Failed(began, {Code::kUnavailable, "no connection"});
+    return true;
+  }
+
+  HostHealth::Clock::time_point now_{seconds(1000)};
+  HostHealth health_{[this] { return now_; }};
+};
+
+TEST_F(HostHealthTest, AShortBreakIsNobodysBusiness) {
+  ASSERT_TRUE(AskInVain(milliseconds(1)));
+  now_ += milliseconds(500);
+  const auto leave = health_.Ask();
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_FALSE(leave->once());
+}
+
+TEST_F(HostHealthTest, OneThatRefusesAtOnceIsAskedOnceEach) {
+  ASSERT_TRUE(AskInVain(milliseconds(1)));
+  now_ += seconds(3);
+  ASSERT_TRUE(AskInVain(milliseconds(1)));
+  for (int i = 0; i < 5; ++i) {
+    const auto leave = health_.Ask();
+    ASSERT_TRUE(leave.has_value());
+    EXPECT_TRUE(leave->once());
+  }
+}
+
+TEST_F(HostHealthTest, OfASlowOneOneAsksAndTheOthersAreRefused) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  EXPECT_FALSE(AskInVain(seconds(5)));  // it has a moment's rest
+  now_ += seconds(2);
+  {
+    const auto probe = health_.Ask();
+    ASSERT_TRUE(probe.has_value());
+    EXPECT_TRUE(probe->once());
+    const auto other = health_.Ask();
+    ASSERT_FALSE(other.has_value());
+    EXPECT_EQ(other.error().message, "no connection");
+    EXPECT_EQ(other.error().code, Code::kUnavailable);
+  }
+  EXPECT_TRUE(health_.Ask().has_value());  // whoever probed has gone
+}
+
+TEST_F(HostHealthTest, AnAnswerEndsIt) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  health_.Heard();
+  const auto leave = health_.Ask();
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_FALSE(leave->once());
+}
+
+TEST_F(HostHealthTest, OneSilentRequestAmongAnswersSaysNothing) {
+  const auto began = now_;
+  now_ += seconds(9);
+  health_.Heard();
+  now_ += seconds(1);
+  health_.Failed(began, {Code::kUnavailable, "no byte in time"});
+  const auto leave = health_.Ask();
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_FALSE(leave->once());
+}
+
+TEST_F(HostHealthTest, ACallerWithoutTimeLearnsNothing) {
+  for (int i = 0; i < 10; ++i) {
+    const auto began = now_;
+    now_ += milliseconds(400);
+    health_.Failed(began, {Code::kTimeout, "no answer in time"});
+  }
+  const auto leave = health_.Ask();
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_FALSE(leave->once());
+}
+
+TEST_F(HostHealthTest, WhatWasLongAgoIsForgotten) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  now_ += seconds(61);
+  const auto leave = health_.Ask();
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_FALSE(leave->once());
+  ASSERT_TRUE(AskInVain(milliseconds(1)));
+  EXPECT_FALSE(health_.Ask()->once());
+}
+
+}  // namespace
+}  // namespace lamina
