@@ -29,7 +29,7 @@ Error Wrong(const Place& place, const std::string& key, const std::string& what)
 Result<bool> FlagOf(const Place& place, const char* key) {
   const toml::node* node = place.table.get(key);
   if (node == nullptr) return false;
-  if (const auto flag = node->value<bool>()) return *flag;
+  if (const auto flag = node->value_exact<bool>()) return *flag;
   return Wrong(place, key, "neither true nor false");
 }
 
@@ -38,11 +38,11 @@ Result<std::vector<std::string>> TextsOf(const Place& place, const std::string& 
                                          const toml::node* node) {
   std::vector<std::string> texts;
   if (node == nullptr) return texts;
-  if (const auto text = node->value<std::string>()) return std::vector<std::string>{*text};
+  if (const auto text = node->value_exact<std::string>()) return std::vector<std::string>{*text};
   const toml::array* list = node->as_array();
   if (list == nullptr || list->size() > kMostItems) return Wrong(place, key, "no list of texts");
   for (const toml::node& item : *list) {
-    const auto text = item.value<std::string>();
+    const auto text = item.value_exact<std::string>();
     if (!text) return Wrong(place, key, "no list of texts");
     texts.push_back(*text);
   }

@@ -42,14 +42,14 @@ void AddFolder(const std::string& folder, std::vector<std::string>* files) {
 Result<std::string> TextOf(const toml::table& table, const char* key, const std::string& where) {
   const toml::node* node = table.get(key);
   if (node == nullptr) return std::string();
-  if (const auto text = node->value<std::string>()) return *text;
+  if (const auto text = node->value_exact<std::string>()) return *text;
   return Error{Code::kInvalid, fmt::format("{}: {} is no text", where, key)};
 }
 
 Result<bool> FlagOf(const toml::table& table, const char* key, const std::string& where) {
   const toml::node* node = table.get(key);
   if (node == nullptr) return false;
-  if (const auto flag = node->value<bool>()) return *flag;
+  if (const auto flag = node->value_exact<bool>()) return *flag;
   return Error{Code::kInvalid, fmt::format("{}: {} is neither true nor false", where, key)};
 }
 

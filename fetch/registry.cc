@@ -89,7 +89,8 @@ class HttpRegistry : public Registry {
   }
 
   std::shared_ptr<RepositorySource> At(const RegistryEndpoint& endpoint) override {
-    return std::make_shared<RegistryRepository>(Session(endpoint), endpoint.repository, host_);
+    return std::make_shared<RegistryRepository>(Session(endpoint), endpoint.repository, host_,
+                                                endpoint.by_tag);
   }
 
   Status Ping(const Deadline& deadline) override {

@@ -50,8 +50,11 @@ Status CheckHost(const RegistrySession& session) {
 }
 
 RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
-                                       std::string registry)
-    : session_(std::move(session)), path_(std::move(path)), registry_(std::move(registry)) {}
+                                       std::string registry, bool trusted)
+    : session_(std::move(session)),
+      path_(std::move(path)),
+      registry_(std::move(registry)),
+      trusted_(trusted) {}
 
 Status RegistryRepository::CheckName() const {
   RETURN_IF_ERROR(CheckHost(*session_));
@@ -155,6 +158,7 @@ Result<std::vector<Descriptor>> RegistryRepository::FetchReferrers(const Digest&
                                                                    const std::string& artifact_type,
                                                                    const Deadline& deadline) {
   RETURN_IF_ERROR(CheckName());
+  if (!trusted_) return std::vector<Descriptor>();
   auto referrers = AskReferrersApi(subject, artifact_type, deadline);
   if (referrers) return referrers;
   // 404 is what the specification says; others answer as they do to whatever they do not know.

@@ -15,9 +15,10 @@ namespace lamina {
 class RegistryRepository : public RepositorySource {
  public:
   // `path` may be anything; every method of an invalid one fails. `registry` is the one that the
-  // session's host speaks for.
+  // session's host speaks for. Of a host that is not `trusted` with what may change nothing is
+  // believed of that: it has no referrers, and nobody asks it for tags.
   RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
-                     std::string registry);
+                     std::string registry, bool trusted);
 
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
   // By a HEAD, which every registry counts for less than a GET, or not at all.
@@ -53,6 +54,7 @@ class RegistryRepository : public RepositorySource {
   const std::shared_ptr<RegistrySession> session_;
   const std::string path_;
   const std::string registry_;
+  const bool trusted_;
 };
 
 // kInvalid where the session's host is none that may stand in a URL.

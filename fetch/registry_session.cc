@@ -221,7 +221,8 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
 // `ns` tells a mirror of many registries which one is meant, as containerd tells it.
 Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
   std::string target = request.target;
-  if (!request.as_linked) target = PathOf(base_) + target.substr(kApi.size());
+  if (!request.as_linked && target.starts_with("/v2/"))
+    target = PathOf(base_) + target.substr(kApi.size());
   ASSIGN_OR_RETURN(Url url, base_.Resolve(target));
   const bool told = request.as_linked && target.find("ns=") != std::string::npos;
   if (endpoint_.ns.empty() || told) return url;

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fetch/continued_blob.h"
 #include "fs/foreign_layers.h"
 #include "fs/layer_chunks.h"
 #include "fs/progress_log.h"
@@ -190,7 +191,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   if (foreign || foreign.error().code != Code::kNotFound) return foreign;
   Error failure{Code::kUnavailable, fmt::format("{}: no source holds it", request.name)};
   for (size_t i = 0; i < request.sources.size(); ++i) {
-    auto index = IndexFrom(*request.sources[i], request);
+    auto index = IndexFrom(i, request);
     if (index || !OthersMayHelp(index.error().code)) return index;
     // "Not found" of one source says less than what another one failed with.
     if (i == 0 || index.error().code != Code::kNotFound) failure = index.error();
@@ -214,9 +215,25 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const LayerRe
   return index;
 }
 
-Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource& source,
+// The blob at one source, to be gone on with from the others where that one breaks off.
+Result<std::shared_ptr<BlobSource>> LayerStore::OpenContinued(size_t source,
+                                                              const LayerRequest& request) {
+  const auto& sources = request.sources;
+  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> first,
+                   sources[source]->OpenBlob(request.descriptor));
+  std::vector<std::shared_ptr<BlobSource>> others;
+  for (size_t i = 1; i < sources.size() && !first->digest_is_name(); ++i) {
+    auto other = sources[(source + i) % sources.size()]->OpenBlob(request.descriptor);
+    if (other && !(*other)->digest_is_name()) others.push_back(*std::move(other));
+  }
+  if (others.empty()) return first;
+  return std::shared_ptr<BlobSource>(
+      std::make_shared<ContinuedBlob>(std::move(first), std::move(others)));
+}
+
+Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(size_t source,
                                                                 const LayerRequest& request) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, source.OpenBlob(request.descriptor));
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenContinued(source, request));
   // Without a cache the pass is as good; the bytes are then fetched when something reads them.
   auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_);
   if (!writer)

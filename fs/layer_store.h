@@ -134,8 +134,10 @@ class LayerStore {
   Result<std::shared_ptr<const LayerIndex>> MakeIndex(const LayerRequest& request);
   IndexRequest PassOf(const LayerRequest& request);
   Result<std::shared_ptr<const LayerIndex>> ForeignIndex(const LayerRequest& request);
-  Result<std::shared_ptr<const LayerIndex>> IndexFrom(RepositorySource& source,
-                                                      const LayerRequest& request);
+  static Result<std::shared_ptr<BlobSource>> OpenContinued(size_t source,
+                                                           const LayerRequest& request);
+  // By a pass over the blob that the source with this number gives.
+  Result<std::shared_ptr<const LayerIndex>> IndexFrom(size_t source, const LayerRequest& request);
   Status Publish(const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index,
                  AtomicFile& file, CacheWriter* writer);
   Result<bool> MayTakePlace(const LayerRequest& request, const LayerIndex& index);

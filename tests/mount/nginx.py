@@ -47,8 +47,8 @@ class Nginx:
         return f"127.0.0.1:{self.port}"
 
     def start(self):
-        self.process = start_child("nginx", "-p", self.folder, "-c", self.folder + "/nginx.conf",
-                                   stderr=open(self.folder + "/stderr", "wb"))
+        with open(self.folder + "/stderr", "wb") as log:
+            self.process = start_child("nginx", "-p", self.folder, "-c", self.folder + "/nginx.conf", stderr=log)
         wait_until(self._listens, "nginx to listen")
         return self
 

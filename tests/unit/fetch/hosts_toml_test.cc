@@ -91,7 +91,7 @@ TEST(HostsTomlTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(ErrorOf("server = \"https://user:secret@a.example\""),
               testing::Not(HasSubstr("no error")));
   EXPECT_THAT(ErrorOf("[host.\"https://a.example\"]\ncapabilities = [\"fly\"]"),
-              HasSubstr("line 1: capabilities is \"fly\""));
+              HasSubstr("line 1: capabilities is 'fly'"));
   EXPECT_THAT(ErrorOf("[host.\"https://a.example\"]\nskip_verify = 1"), HasSubstr("skip_verify"));
   EXPECT_THAT(ErrorOf("dial_timeout = \"soon\""), HasSubstr("no duration"));
   EXPECT_THAT(ErrorOf("ca = [1]"), HasSubstr("ca is no list of texts"));
