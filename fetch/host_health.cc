@@ -19,16 +19,26 @@ HostHealth::Leave::~Leave() {
   if (health_ == nullptr) return;
   MutexLock lock(health_->mutex_);
   health_->probing_ = false;
+  health_->changed_.NotifyAll();
 }
 
-Result<HostHealth::Leave> HostHealth::Ask() {
+bool HostHealth::IsAway() const {
   const auto now = now_();
+  return silent_since_ && now - *silent_since_ >= kSilence && now - last_failure_ < kForgotten;
+}
+
+Result<HostHealth::Leave> HostHealth::Ask(const Deadline& deadline) {
+  const Deadline patience(std::min(deadline.at(), Deadline::After(kSilence).at()));
   MutexLock lock(mutex_);
-  const bool away =
-      silent_since_ && now - *silent_since_ >= kSilence && now - last_failure_ < kForgotten;
-  if (!away || !slow_) return Leave(nullptr, away);
-  if (probing_ || now - last_failure_ < kRest) return error_;
+  while (true) {
+    const bool away = IsAway();
+    if (!away || !slow_) return Leave(nullptr, away);
+    if (confirmed_ && (probing_ || now_() - last_failure_ < kRest)) return error_;
+    if (!probing_) break;
+    if (!changed_.WaitUntil(mutex_, patience) && patience.passed()) return error_;
+  }
   probing_ = true;
+  probe_began_ = now_();
   return Leave(this, /*once=*/true);
 }
 
@@ -36,6 +46,8 @@ void HostHealth::Heard() {
   MutexLock lock(mutex_);
   last_heard_ = now_();
   silent_since_.reset();
+  confirmed_ = false;
+  changed_.NotifyAll();
 }
 
 void HostHealth::Failed(Clock::time_point began, const Error& error) {
@@ -46,7 +58,11 @@ void HostHealth::Failed(Clock::time_point began, const Error& error) {
   MutexLock lock(mutex_);
   if (began < last_heard_) return;
   // A failure of long ago begins no silence that reaches to now.
-  if (!silent_since_ || now - last_failure_ >= kForgotten) silent_since_ = began;
+  if (!silent_since_ || now - last_failure_ >= kForgotten) {
+    silent_since_ = began;
+    confirmed_ = false;
+  }
+  if (probing_ && began >= probe_began_) confirmed_ = true;
   last_failure_ = now;
   slow_ = slow;
   error_ = error;

@@ -3,7 +3,9 @@
 // HostHealth: whether a host is known to be away, so that what it is asked for fails at once
 // instead of after a timeout each. A host is away when nothing has been heard of it for a while
 // although it was asked. Where that shows at once (connection refused, no route) it is still asked,
-// once each; where it takes long, one asks and the others are refused. Any thread; never blocks.
+// once each. Where it takes long, one asks for all: until that has failed once more the others wait
+// for it, since a single request that stalls is not yet a host that is away; then they are refused.
+// Any thread; blocks for two seconds at most.
 
 #include <chrono>
 #include <functional>
@@ -42,7 +44,7 @@ class HostHealth {
   };
 
   // The error with which the host was last seen away, where asking again would only wait.
-  Result<Leave> Ask();
+  Result<Leave> Ask(const Deadline& deadline);
 
   // An answer has come, or a part of one; an error is one too.
   void Heard();
@@ -50,13 +52,18 @@ class HostHealth {
   void Failed(Clock::time_point began, const Error& error);
 
  private:
+  bool IsAway() const REQUIRES(mutex_);
+
   const Now now_;
   Mutex mutex_;  // leaf
+  CondVar changed_;
   Clock::time_point last_heard_ GUARDED_BY(mutex_);
   std::optional<Clock::time_point> silent_since_ GUARDED_BY(mutex_);
   Clock::time_point last_failure_ GUARDED_BY(mutex_);
   bool slow_ GUARDED_BY(mutex_) = false;     // the last failure took long
-  bool probing_ GUARDED_BY(mutex_) = false;  // somebody is asking a slow one
+  bool probing_ GUARDED_BY(mutex_) = false;  // somebody is asking a slow one, since:
+  Clock::time_point probe_began_ GUARDED_BY(mutex_);
+  bool confirmed_ GUARDED_BY(mutex_) = false;  // whoever probed has heard nothing either
   Error error_ GUARDED_BY(mutex_);
 };
 

@@ -87,7 +87,7 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
     done += bytes.size();
     return {};
   };
-  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_));
+  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_, deadline));
   Backoff backoff(session_->Attempts(leave), deadline);
   while (true) {
     RegistryAnswer answer = Fetch(&position, end, sink, /*bounded=*/true, deadline);
@@ -104,7 +104,7 @@ Status RegistryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   const auto patience = options.stall_timeout * kStallsOfStream;
   uint64_t position = offset;
   uint64_t counted_from = offset;
-  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_));
+  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_, Deadline::After(patience)));
   Backoff backoff(session_->Attempts(leave), Deadline::After(patience));
   while (position < size_) {
     const uint64_t before = position;

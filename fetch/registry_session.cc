@@ -112,8 +112,8 @@ Error RegistrySession::Failure(Code code, const std::string& what,
   return {code, fmt::format("{}: {}: {}", EscapeControl(endpoint_.host), what, reason)};
 }
 
-Result<HostHealth::Leave> RegistrySession::Ask(const std::string& what) {
-  auto leave = health_.Ask();
+Result<HostHealth::Leave> RegistrySession::Ask(const std::string& what, const Deadline& deadline) {
+  auto leave = health_.Ask(deadline);
   if (leave) return leave;
   return Failure(leave.error().code, what, "not asked, since it is away: " + leave.error().message);
 }
@@ -129,7 +129,7 @@ RegistryAnswer RegistrySession::Refuse(const RegistryRequest& request, const Err
 }
 
 RegistryAnswer RegistrySession::Run(const RegistryRequest& request, const Deadline& deadline) {
-  auto leave = Ask(request.what);
+  auto leave = Ask(request.what, deadline);
   if (!leave) {
     RegistryAnswer away;
     away.error = leave.error();

@@ -69,7 +69,7 @@ class RegistrySession {
                   std::shared_ptr<RegistryCounters> counters);
 
   // Leave to make a request, with all its attempts; an error where the host is known to be away.
-  Result<HostHealth::Leave> Ask(const std::string& what);
+  Result<HostHealth::Leave> Ask(const std::string& what, const Deadline& deadline);
   // How often a request with this leave is tried.
   int Attempts(const HostHealth::Leave& leave) const;
 

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <vector>
+
 namespace lamina {
 namespace {
 
@@ -10,9 +15,11 @@ using std::chrono::seconds;
 
 class HostHealthTest : public testing::Test {
  protected:
+  Result<HostHealth::Leave> Ask() { return health_.Ask(Deadline::After(seconds(20))); }
+
   // Asks, and hears nothing for `wait`. False where it was not let.
   bool AskInVain(milliseconds wait) {
-    const auto leave = health_.Ask();
+    const auto leave = Ask();
     if (!leave) return false;
     const auto began = now_;
     now_ += wait;
@@ -27,7 +34,7 @@ class HostHealthTest : public testing::Test {
 TEST_F(HostHealthTest, AShortBreakIsNobodysBusiness) {
   ASSERT_TRUE(AskInVain(milliseconds(1)));
   now_ += milliseconds(500);
-  const auto leave = health_.Ask();
+  const auto leave = Ask();
   ASSERT_TRUE(leave.has_value());
   EXPECT_FALSE(leave->once());
 }
@@ -37,7 +44,7 @@ TEST_F(HostHealthTest, OneThatRefusesAtOnceIsAskedOnceEach) {
   now_ += seconds(3);
   ASSERT_TRUE(AskInVain(milliseconds(1)));
   for (int i = 0; i < 5; ++i) {
-    const auto leave = health_.Ask();
+    const auto leave = Ask();
     ASSERT_TRUE(leave.has_value());
     EXPECT_TRUE(leave->once());
   }
@@ -45,24 +52,49 @@ TEST_F(HostHealthTest, OneThatRefusesAtOnceIsAskedOnceEach) {
 
 TEST_F(HostHealthTest, OfASlowOneOneAsksAndTheOthersAreRefused) {
   ASSERT_TRUE(AskInVain(seconds(5)));
+  ASSERT_TRUE(AskInVain(seconds(5)));   // whoever probes
   EXPECT_FALSE(AskInVain(seconds(5)));  // it has a moment's rest
   now_ += seconds(2);
   {
-    const auto probe = health_.Ask();
+    const auto probe = Ask();
     ASSERT_TRUE(probe.has_value());
     EXPECT_TRUE(probe->once());
-    const auto other = health_.Ask();
+    const auto other = Ask();
     ASSERT_FALSE(other.has_value());
     EXPECT_EQ(other.error().message, "no connection");
     EXPECT_EQ(other.error().code, Code::kUnavailable);
   }
-  EXPECT_TRUE(health_.Ask().has_value());  // whoever probed has gone
+  EXPECT_TRUE(Ask().has_value());  // whoever probed has gone
+}
+
+TEST_F(HostHealthTest, OneRequestThatStalledRefusesNobodyBeforeItIsCertain) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  auto probe = std::make_optional(Ask());
+  ASSERT_TRUE(probe->has_value());
+  std::vector<std::thread> others;
+  std::atomic<int> let = 0;
+  for (int i = 0; i < 8; ++i)
+    others.emplace_back([&] {
+      const auto leave = Ask();
+      if (leave && !leave->once()) ++let;
+    });
+  health_.Heard();
+  probe.reset();
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(let, 8);
+}
+
+TEST_F(HostHealthTest, NobodyWaitsForAProbeForLong) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  const auto probe = Ask();
+  ASSERT_TRUE(probe.has_value());
+  EXPECT_FALSE(Ask().has_value());
 }
 
 TEST_F(HostHealthTest, AnAnswerEndsIt) {
   ASSERT_TRUE(AskInVain(seconds(5)));
   health_.Heard();
-  const auto leave = health_.Ask();
+  const auto leave = Ask();
   ASSERT_TRUE(leave.has_value());
   EXPECT_FALSE(leave->once());
 }
@@ -73,7 +105,7 @@ TEST_F(HostHealthTest, OneSilentRequestAmongAnswersSaysNothing) {
   health_.Heard();
   now_ += seconds(1);
   health_.Failed(began, {Code::kUnavailable, "no byte in time"});
-  const auto leave = health_.Ask();
+  const auto leave = Ask();
   ASSERT_TRUE(leave.has_value());
   EXPECT_FALSE(leave->once());
 }
@@ -84,7 +116,7 @@ TEST_F(HostHealthTest, ACallerWithoutTimeLearnsNothing) {
     now_ += milliseconds(400);
     health_.Failed(began, {Code::kTimeout, "no answer in time"});
   }
-  const auto leave = health_.Ask();
+  const auto leave = Ask();
   ASSERT_TRUE(leave.has_value());
   EXPECT_FALSE(leave->once());
 }
@@ -92,11 +124,11 @@ TEST_F(HostHealthTest, ACallerWithoutTimeLearnsNothing) {
 TEST_F(HostHealthTest, WhatWasLongAgoIsForgotten) {
   ASSERT_TRUE(AskInVain(seconds(5)));
   now_ += seconds(61);
-  const auto leave = health_.Ask();
+  const auto leave = Ask();
   ASSERT_TRUE(leave.has_value());
   EXPECT_FALSE(leave->once());
   ASSERT_TRUE(AskInVain(milliseconds(1)));
-  EXPECT_FALSE(health_.Ask()->once());
+  EXPECT_FALSE(Ask()->once());
 }
 
 }  // namespace
