@@ -17,11 +17,14 @@ Status ContinuedBlob::Stream(uint64_t offset, const ByteSink& sink) {
   };
   Status streamed = first_->Stream(offset, counting);
   if (position == offset) return streamed;
-  for (const auto& other : others_) {
+  for (const Opener& open : others_) {
     if (streamed.has_value() || refused) return streamed;
+    const auto other = open();
+    // The name that a source has given a blob is not the digest of its bytes.
+    if (!other || (*other)->digest_is_name()) continue;
     LogWarning(fmt::format("{}; going on at byte {} from {}", streamed.error().message, position,
-                           other->origin()));
-    streamed = other->Stream(position, counting);
+                           (*other)->origin()));
+    streamed = (*other)->Stream(position, counting);
   }
   return streamed;
 }

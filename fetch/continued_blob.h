@@ -3,6 +3,7 @@
 // ContinuedBlob: one blob at several places, streamed from the first and, where that breaks off for
 // good, from the next one on at the byte that was reached. Any thread; blocks as BlobSource says.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,8 +15,10 @@ namespace lamina {
 
 class ContinuedBlob : public BlobSource {
  public:
-  // `first` and those that may go on for it, all of the same digest.
-  ContinuedBlob(std::shared_ptr<BlobSource> first, std::vector<std::shared_ptr<BlobSource>> others)
+  using Opener = std::function<Result<std::shared_ptr<BlobSource>>()>;
+  // `first` and those that may go on for it, all of the same digest; they are opened when their
+  // turn comes.
+  ContinuedBlob(std::shared_ptr<BlobSource> first, std::vector<Opener> others)
       : first_(std::move(first)), others_(std::move(others)) {}
 
   uint64_t size() const override { return first_->size(); }
@@ -30,7 +33,7 @@ class ContinuedBlob : public BlobSource {
 
  private:
   const std::shared_ptr<BlobSource> first_;
-  const std::vector<std::shared_ptr<BlobSource>> others_;
+  const std::vector<Opener> others_;
 };
 
 }  // namespace lamina

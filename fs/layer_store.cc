@@ -221,12 +221,11 @@ Result<std::shared_ptr<BlobSource>> LayerStore::OpenContinued(size_t source,
   const auto& sources = request.sources;
   ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> first,
                    sources[source]->OpenBlob(request.descriptor));
-  std::vector<std::shared_ptr<BlobSource>> others;
-  for (size_t i = 1; i < sources.size() && !first->digest_is_name(); ++i) {
-    auto other = sources[(source + i) % sources.size()]->OpenBlob(request.descriptor);
-    if (other && !(*other)->digest_is_name()) others.push_back(*std::move(other));
-  }
-  if (others.empty()) return first;
+  if (sources.size() == 1 || first->digest_is_name()) return first;
+  std::vector<ContinuedBlob::Opener> others;
+  for (size_t i = 1; i < sources.size(); ++i)
+    others.emplace_back([source = sources[(source + i) % sources.size()],
+                         descriptor = request.descriptor] { return source->OpenBlob(descriptor); });
   return std::shared_ptr<BlobSource>(
       std::make_shared<ContinuedBlob>(std::move(first), std::move(others)));
 }

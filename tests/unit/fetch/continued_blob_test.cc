@@ -37,6 +37,10 @@ class BreakingBlob : public BlobSource {
 
 const std::string kBytes = PatternBytes(100);
 
+ContinuedBlob::Opener Opening(const std::shared_ptr<BreakingBlob>& blob) {
+  return [blob]() -> Result<std::shared_ptr<BlobSource>> { return {blob}; };
+}
+
 std::shared_ptr<BreakingBlob> Breaking(size_t at) {
   return std::make_shared<BreakingBlob>(kBytes, at);
 }
@@ -46,7 +50,7 @@ TEST(ContinuedBlobTest, GoesOnElsewhereAtTheByteThatWasReached) {
   const auto none = Breaking(0);
   const auto second = Breaking(70);
   const auto third = Breaking(100);
-  ContinuedBlob blob(first, {none, second, third});
+  ContinuedBlob blob(first, {Opening(none), Opening(second), Opening(third)});
   std::string got;
   ASSERT_TRUE(StreamInto(blob, 10, &got).has_value());
   EXPECT_EQ(got, kBytes.substr(10));
@@ -58,14 +62,14 @@ TEST(ContinuedBlobTest, GoesOnElsewhereAtTheByteThatWasReached) {
 
 TEST(ContinuedBlobTest, OneThatGivesNothingFailsAtOnce) {
   const auto second = Breaking(100);
-  ContinuedBlob blob(Breaking(0), {second});
+  ContinuedBlob blob(Breaking(0), {Opening(second)});
   std::string got;
   EXPECT_EQ(StreamInto(blob, 0, &got).error().message, "broken at 0");
   EXPECT_THAT(second->begun, IsEmpty());
 }
 
 TEST(ContinuedBlobTest, TheLastFailureIsTheAnswer) {
-  ContinuedBlob blob(Breaking(40), {Breaking(60)});
+  ContinuedBlob blob(Breaking(40), {Opening(Breaking(60))});
   std::string got;
   EXPECT_EQ(StreamInto(blob, 0, &got).error().message, "broken at 60");
   EXPECT_EQ(got, kBytes.substr(0, 60));
@@ -73,7 +77,7 @@ TEST(ContinuedBlobTest, TheLastFailureIsTheAnswer) {
 
 TEST(ContinuedBlobTest, WhoeverTakesTheBytesMayEndIt) {
   const auto second = Breaking(100);
-  ContinuedBlob blob(Breaking(100), {second});
+  ContinuedBlob blob(Breaking(100), {Opening(second)});
   const Status status = blob.Stream(0, [](ByteSpan) -> Status {
     return Error{Code::kCancelled, "enough"};
   });
