@@ -188,15 +188,16 @@ class Lamina:
 
 class DockerRegistry:
     """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants.
-    tls: what its configuration says of that, a certificate for localhost. redirect: where it sends those who want blobs."""
+    auth, tls: what its configuration says of these, the certificate one for localhost. redirect: where it sends those
+    who want blobs."""
 
-    def __init__(self, folder, port=0, htpasswd=None, tls=None, redirect=None):
+    def __init__(self, folder, port=0, htpasswd=None, auth=None, tls=None, redirect=None):
         self.folder = folder
         self.port = port
         self.process = None
         self.log_path = folder + "/registry.log"
         os.makedirs(folder + "/blobs", exist_ok=True)
-        self.auth = {}
+        self.auth = {"auth": auth} if auth else {}
         self.tls = {"tls": tls} if tls else {}
         self.middleware = {}
         if redirect:

@@ -3,13 +3,12 @@
 import base64
 import json
 import os
-import socket
 
 from images import small
 from images.oci import Layout
 
 from mount.harness import MountCase, canonical_host, read, run
-from mount.nginx import Nginx
+from mount.nginx import Nginx, free_port
 
 USER, PASSWORD = "alice", "a-secret-word"
 FILE = b"of the image"
@@ -23,9 +22,7 @@ def write(path, text):
 
 def closed_port():
     """A host of loopback where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 class MirrorCase(MountCase):

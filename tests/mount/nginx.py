@@ -29,16 +29,20 @@ http {{
 """
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Nginx:
     """`server`: what its server block says. Its log tells what it was asked and whether credentials came along."""
 
-    def __init__(self, folder, server):
+    def __init__(self, folder, server, port=None):
         os.makedirs(folder, exist_ok=True)
         self.folder = folder
         self.process = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = port or free_port()
         with open(folder + "/nginx.conf", "w", encoding="utf-8") as file:
             file.write(CONFIG.format(folder=folder, port=self.port, server=server))
 
