@@ -9,6 +9,7 @@
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "fetch/chunk_walk.h"
 #include "fetch/disk_room.h"
 #include "fetch/sparse_file.h"
 
@@ -45,12 +46,13 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
 }
 
 Result<std::unique_ptr<CacheFiles>> CacheFiles::Open(const CachePaths& paths,
-                                                     const ChunkShape& shape) {
+                                                     const ChunkShape& shape, bool may_make) {
   auto existing = OpenExisting(paths, shape);
   if (existing) return existing;
   if (existing.error().code != Code::kNotFound)
     LogInfo("cache files dropped, to be fetched again: " + existing.error().message);
   Remove(paths);
+  if (!may_make) return existing;
   auto made = Make(paths, shape);
   if (!made) Remove(paths);
   return made;
@@ -92,6 +94,24 @@ Status CacheFiles::RestoreSize() {
 
 void CacheFiles::FreeBlocks(const ChunkExtent& extent) {
   (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
+}
+
+void CacheFiles::FreeUnnamed(const ChunkOwner& owner) {
+  for (uint64_t at = 0; at < shape_.flat_size;) {
+    const off_t data = ::lseek(data_.get(), static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0) return;  // no data behind it
+    const uint64_t chunk = LastChunkFrom(owner, static_cast<uint64_t>(data));
+    const ChunkExtent extent = owner.Extent(chunk);
+    const uint64_t end = extent.flat_offset + extent.flat_length;
+    if (end <= at) return;  // a table that cannot be
+    if (!Present(chunk)) FreeBlocks(extent);
+    at = end;
+  }
+}
+
+void CacheFiles::DropPages(const ChunkExtent& extent) const {
+  ::posix_fadvise(data_.get(), static_cast<off_t>(extent.flat_offset),
+                  static_cast<off_t>(extent.flat_length), POSIX_FADV_DONTNEED);
 }
 
 bool CacheFiles::HaveNames() const {

@@ -215,6 +215,16 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const LayerRe
   return index;
 }
 
+// Null where nothing is to be kept, or cannot be: the pass is as good, and the bytes are then
+// fetched when something reads them.
+std::unique_ptr<CacheWriter> LayerStore::WriterFor(const LayerRequest& request) const {
+  if (cache_budget_->limit() == 0) return nullptr;
+  auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_);
+  if (writer) return *std::move(writer);
+  LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
+  return nullptr;
+}
+
 // The blob at one source, to be gone on with from the others where that one breaks off.
 Result<std::shared_ptr<BlobSource>> LayerStore::OpenContinued(size_t source,
                                                               const LayerRequest& request) {
@@ -233,18 +243,15 @@ Result<std::shared_ptr<BlobSource>> LayerStore::OpenContinued(size_t source,
 Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(size_t source,
                                                                 const LayerRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenContinued(source, request));
-  // Without a cache the pass is as good; the bytes are then fetched when something reads them.
-  auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_);
-  if (!writer)
-    LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
+  const std::unique_ptr<CacheWriter> writer = WriterFor(request);
   std::optional<CacheSink> sink;
-  if (writer) sink.emplace(**writer);
+  if (writer) sink.emplace(*writer);
 
   IndexRequest pass = PassOf(request);
   pass.digest_is_name = blob->digest_is_name();
   pass.sink = sink ? &*sink : nullptr;
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
-    return Publish(request, index, file, writer ? writer->get() : nullptr);
+    return Publish(request, index, file, writer.get());
   };
   if (request.progress) request.progress->total_bytes = request.descriptor.size;
   pass.progress = [&, log = ProgressLog(request.name, request.descriptor.size,

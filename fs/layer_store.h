@@ -138,6 +138,7 @@ class LayerStore {
                                                            const LayerRequest& request);
   // By a pass over the blob that the source with this number gives.
   Result<std::shared_ptr<const LayerIndex>> IndexFrom(size_t source, const LayerRequest& request);
+  std::unique_ptr<CacheWriter> WriterFor(const LayerRequest& request) const;
   Status Publish(const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index,
                  AtomicFile& file, CacheWriter* writer);
   Result<bool> MayTakePlace(const LayerRequest& request, const LayerIndex& index);
