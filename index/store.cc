@@ -136,12 +136,14 @@ Status Store::PutDocument(const Digest& digest, const std::string& media_type,
                                      " is not what its digest names: " + digest.ToString()};
   return impl_->With([&](Database& database) -> Status {
     ASSIGN_OR_RETURN(Statement insert,
-                     database.Prepare("INSERT INTO document(digest, media_type, bytes)"
-                                      " VALUES(?1, ?2, ?3) ON CONFLICT(digest) DO UPDATE SET"
-                                      " bytes=excluded.bytes, media_type=CASE media_type"
+                     database.Prepare("INSERT INTO document(digest, media_type, bytes, kept_ns)"
+                                      " VALUES(?1, ?2, ?3, ?4) ON CONFLICT(digest) DO UPDATE SET"
+                                      " bytes=excluded.bytes, kept_ns=excluded.kept_ns,"
+                                      " media_type=CASE media_type"
                                       " WHEN excluded.media_type THEN media_type ELSE '' END"));
     const std::string name = digest.ToString();
-    return insert.Bind(name).Bind(media_type).BindBlob(bytes).Run();
+    insert.Bind(name).Bind(media_type).BindBlob(bytes);
+    return insert.Bind(WallClock::System().NowNs()).Run();
   });
 }
 
