@@ -81,6 +81,12 @@ std::string Digest::hex() const {
 std::string Digest::ToString() const { return std::string(Name(algorithm_)) + ":" + hex(); }
 std::string Digest::PathName() const { return std::string(Name(algorithm_)) + "-" + hex(); }
 
+Result<Digest> Digest::FromPathName(std::string_view name) {
+  std::string text(name);
+  if (const size_t dash = text.find('-'); dash != std::string::npos) text[dash] = ':';
+  return Parse(text);
+}
+
 // One of the two contexts, as the algorithm says.
 struct Hasher::State {
   Digest::Algorithm algorithm;

@@ -35,6 +35,11 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenExisting(const CachePaths& p
   return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
 }
 
+Status CacheFiles::Check(const CachePaths& paths, const ChunkShape& shape) {
+  const auto existing = OpenExisting(paths, shape);
+  return existing ? Status() : Status(existing.error());
+}
+
 Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
                                                      const ChunkShape& shape) {
   RETURN_IF_ERROR(MakeFolders(paths.folder));

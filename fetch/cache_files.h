@@ -33,6 +33,8 @@ class CacheFiles {
   // Opens the pair, or makes it anew where there is none that fits (kNotFound where it may not).
   static Result<std::unique_ptr<CacheFiles>> Open(const CachePaths& paths, const ChunkShape& shape,
                                                   bool may_make = true);
+  // Does the pair fit? kNotFound where one is missing, kCorrupt where not.
+  static Status Check(const CachePaths& paths, const ChunkShape& shape);
   // Removes the pair. The map goes first, so that no map ever stands beside data of another making.
   static void Remove(const CachePaths& paths);
 
@@ -49,6 +51,8 @@ class CacheFiles {
   void FreeBlocks(const ChunkExtent& extent);
   // Frees the blocks of chunks that the map does not name. While nobody writes to the files.
   void FreeUnnamed(const ChunkOwner& owner);
+  // Writes the header of the map again where it is damaged.
+  Status RepairMap() { return map_->RepairHeader(shape_); }
   // What is read next comes from the disk.
   void DropPages(const ChunkExtent& extent) const;
   // False once another pair has taken the place of this one, or nothing has.

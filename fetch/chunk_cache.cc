@@ -445,6 +445,7 @@ void LayerCache::Offer(uint64_t chunk, ByteSpan bytes) {
 Result<LayerCache::Verified> LayerCache::Verify(
     const std::function<bool(uint64_t bytes)>& progress) {
   Verified verified;
+  if (impl_->files != nullptr) RETURN_IF_ERROR(impl_->files->RepairMap());
   for (uint64_t chunk = 0; chunk < impl_->shape.chunk_count; ++chunk) {
     if (impl_->files == nullptr || !impl_->files->Present(chunk)) continue;
     const ChunkExtent extent = impl_->owner->Extent(chunk);

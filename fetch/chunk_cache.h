@@ -113,8 +113,9 @@ class LayerCache {
     std::vector<uint64_t> bad;  // chunks; dropped
   };
   // Reads every chunk that is there from the disk, whatever the page cache has, and drops those
-  // that do not have their checksum. Readers go on meanwhile. `progress` is told the bytes of each
-  // chunk, and asked whether to go on: kCancelled where not.
+  // that do not have their checksum. The header of the map is written again where it is damaged.
+  // Readers go on meanwhile. `progress` is told the bytes of each chunk, and asked whether to go
+  // on: kCancelled where not.
   Result<Verified> Verify(const std::function<bool(uint64_t bytes)>& progress);
 
   // Keeps a chunk that was decoded and verified on the way to another one, unless it is there

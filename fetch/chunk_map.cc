@@ -103,6 +103,14 @@ void ChunkMap::SetAbsent(uint64_t chunk) {
   (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
 }
 
+Status ChunkMap::RepairHeader(const ChunkShape& shape) {
+  const std::string right = EncodeHeader(shape);
+  std::array<uint8_t, kHeaderBytes> there{};
+  const Status read = PreadExactly(fd_.get(), there, 0, path_);
+  if (read && AsText(there) == right) return {};
+  return PwriteExactly(fd_.get(), AsBytes(right), 0, path_);
+}
+
 uint64_t ChunkMap::DiskBytes() const { return BlockBytes(fd_.get()); }
 
 }  // namespace lamina

@@ -50,7 +50,10 @@ std::shared_ptr<Image> Catalog::OpenedImage(const std::string& repository,
 
 Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
                                                   const Digest& digest) {
-  if (auto image = OpenedImage(repository, digest)) return image;
+  if (auto image = OpenedImage(repository, digest)) {
+    image->NoteUse();
+    return image;
+  }
   return image_flights_.Do(KeyOf(repository, digest), [&]() -> Result<std::shared_ptr<Image>> {
     if (auto image = OpenedImage(repository, digest)) return image;
     ASSIGN_OR_RETURN(auto image, LoadImage(repository, digest));
@@ -58,6 +61,9 @@ Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
       LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
     LearnRepository(repository);
     images_.Put(KeyOf(repository, digest), image);
+    MutexLock lock(mutex_);
+    std::erase_if(live_images_, [](const auto& known) { return known.expired(); });
+    live_images_.push_back(image);
     return image;
   });
 }
@@ -69,7 +75,7 @@ void Catalog::Keep(const Document& document, const std::string& name) {
   if (!parsed) return;
   if (Status kept = store_.PutDocument(document.digest, TypeOf(*parsed), document.bytes); !kept)
     LogWarning(fmt::format("{}: {}", name, kept.error().message));
-  UpdatePins();  // it may be a document of a pin
+  LearnPins(document.digest);
 }
 
 Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
@@ -149,6 +155,7 @@ Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources&
       }));
   if (Status kept = store_.PutDocument(descriptor.digest, descriptor.media_type, bytes); !kept)
     LogWarning(fmt::format("{}: {}", name, kept.error().message));
+  LearnPins(descriptor.digest);
   return bytes;
 }
 

@@ -134,6 +134,7 @@ Result<std::shared_ptr<Layer>> LayerStore::Get(const LayerRequest& request) {
 Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& request) {
   auto layer = Opened(request);
   if (!layer) {
+    const auto lease = leases_.Take({Leases::OfLayer(request.descriptor.digest)});
     RETURN_IF_ERROR(CheckNotRefused(request));
     ASSIGN_OR_RETURN(auto index, OpenIndex(request));
     ASSIGN_OR_RETURN(layer, Assemble(request, index));
@@ -145,6 +146,7 @@ Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& reques
 Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& request) {
   if (cancelled_) return Error{Code::kCancelled, "lamina is stopping"};
   if (auto layer = Opened(request)) return layer;
+  const auto lease = leases_.Take({Leases::OfLayer(request.descriptor.digest)});
   RETURN_IF_ERROR(CheckNotRefused(request));
   auto index = OpenIndex(request);
   if (!index && IsToBeMade(index.error().code)) {
@@ -333,7 +335,9 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,
                                           cache_counters_, cache_budget_));
         chunks->SetCache(cache);
-        std::shared_ptr<Layer> layer(new Layer(index, std::move(chunks), std::move(cache)));
+        std::shared_ptr<Layer> layer(
+            new Layer(index, std::move(chunks), std::move(cache),
+                      leases_.Take({Leases::OfLayer(request.descriptor.digest)})));
         MutexLock lock(mutex_);
         std::erase_if(open_, [](const auto& item) { return item.second.expired(); });
         open_.insert_or_assign(request.descriptor.digest, layer);

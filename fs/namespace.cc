@@ -38,7 +38,12 @@ Namespace::Namespace(Catalog& catalog, Store& store, const LayerStore& layers, s
       clock_(clock),
       started_ns_(clock.NowNs()),
       names_(store, NodeKind::kName),
-      image_keys_(store, NodeKind::kImage) {}
+      image_keys_(store, NodeKind::kImage) {
+  catalog_.SetKeepers({.held = [this] { return KeysOfHeldImages(); },
+                       .let_go = [this](const Image& image) { LetGo(image); }});
+}
+
+Namespace::~Namespace() { catalog_.SetKeepers({}); }
 
 // --- the blocking forms
 

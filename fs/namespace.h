@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "fetch/reference.h"
 #include "fs/catalog.h"
+#include "fs/held_images.h"
 #include "fs/layer_store.h"
 #include "fs/namespace_names.h"
 #include "fs/namespace_rows.h"
@@ -37,6 +38,7 @@ class Namespace {
   // All outlive it. `version` is the text of .lamina/version without a newline.
   Namespace(Catalog& catalog, Store& store, const LayerStore& layers, std::string version,
             const WallClock& clock = WallClock::System());
+  ~Namespace();
 
   Attempt<NodeEntry> TryLookup(NodeId parent, std::string_view name) {
     return LookupIn(parent, name, false);
@@ -101,6 +103,12 @@ class Namespace {
   // says which. Nothing in TakeChangeable() is a folder or stands in the root.
   void OnChange(std::function<void()> callback) { catalog_.OnChange(std::move(callback)); }
   HandedOut::Names TakeChangeable() { return handed_out_.Take(); }
+  // The kernel holds the entry of a node since it was answered; so many times it has let go of it.
+  // Of folders of images: what is below one holds it.
+  void NoteHeld(NodeId node) { held_images_.Add(node, 1); }
+  void NoteForgotten(NodeId node, uint64_t times) {
+    held_images_.Add(node, -static_cast<int64_t>(times));
+  }
   // More lines for .lamina/metrics; an empty function ends it. Not called any more once this has
   // returned.
   void SetMetricsSource(std::function<std::string()> source);
@@ -165,6 +173,9 @@ class Namespace {
   void AddRepository(const std::string& repository, std::map<std::string, ListedName>* found);
   NodeEntry Negative(const std::string& directory) const;
 
+  std::vector<std::string> KeysOfHeldImages();
+  void LetGo(const Image& image);
+
   // namespace_image.cc: image directories
   Attempt<NodeEntry> LookupInImage(const NodeParts& parts, std::string_view name, bool may_wait);
   Attempt<NodeEntry> LookupInLayers(const ImageRow& image, uint32_t row, std::string_view name,
@@ -218,6 +229,7 @@ class Namespace {
   TextShelf texts_;
   ListingShelf listings_;
   HandedOut handed_out_;
+  HeldImages held_images_;
   mutable Mutex metrics_mutex_;  // held while the source runs: that only formats numbers
   std::function<std::string()> metrics_source_ GUARDED_BY(metrics_mutex_);
 };

@@ -151,6 +151,9 @@ class Store {
   // Unless it was used, or came, again since the row was read.
   Status RemoveImage(const KnownImage& image);
   Status RemoveDocument(const KnownDocument& document);
+  // What names keep: the images that tags have now, or had since `since_ns`, those of sources,
+  // aliases and pins, and those used since.
+  Result<std::vector<Digest>> NamedImages(int64_t since_ns);
   // When the database was made, or got the times of what is in it.
   Result<int64_t> BeganNs();
 

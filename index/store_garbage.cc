@@ -69,6 +69,25 @@ Status Store::RecordImage(const std::string& repository, const Digest& digest, i
   });
 }
 
+Result<std::vector<Digest>> Store::NamedImages(int64_t since_ns) {
+  return impl_->With([&](Database& database) -> Result<std::vector<Digest>> {
+    ASSIGN_OR_RETURN(Statement select,
+                     database.Prepare("SELECT digest FROM tag_history WHERE seen_ns>=?1"
+                                      " OR id IN (SELECT max(id) FROM tag_history"
+                                      " GROUP BY repository, tag)"
+                                      " UNION SELECT digest FROM local_name"
+                                      " UNION SELECT target_digest FROM alias WHERE target_tag=''"
+                                      " UNION SELECT digest FROM pin"
+                                      " UNION SELECT digest FROM image, began"
+                                      " WHERE max(used_ns, began_ns)>=?1"));
+    select.Bind(since_ns);
+    return CollectRows<Digest>(select, [](const Statement& row) -> std::optional<Digest> {
+      auto digest = Digest::Parse(row.Text(0));
+      return digest ? std::optional(*digest) : std::nullopt;
+    });
+  });
+}
+
 Result<std::vector<Store::KnownImage>> Store::KnownImages() {
   return impl_->With([](Database& database) -> Result<std::vector<KnownImage>> {
     ASSIGN_OR_RETURN(Statement select,
