@@ -34,6 +34,7 @@ struct CommandLine {
   CopyCommand copy;
   ReferenceCommand reference;
   AliasCommand alias;
+  CacheCommand cache;
   std::string repository;
   std::string doctor_subject = "/mnt/images";
   std::string config_file;
@@ -55,6 +56,15 @@ std::string CheckRegistryTtl(const std::string& text) {
 std::string CheckCacheSize(const std::string& text) {
   const auto limit = CacheLimit(text, "/");
   return limit ? std::string() : limit.error().message;
+}
+
+std::string CheckAge(const std::string& text) {
+  const auto age = ParseAge(text);
+  return age ? std::string() : age.error().message;
+}
+
+std::string CheckNow(const std::string& text) {
+  return text == "none" ? "none is no time: use 7d, 12h, 30m or 90s" : CheckAge(text);
 }
 
 void AddCommonOptions(CLI::App& command, CommandLine& line) {
@@ -169,6 +179,12 @@ void AddMounting(CLI::App& app, CommandLine& line) {
   mount->add_flag("--link-aliases", line.mount.link_aliases,
                   "let root make aliases by `ln -s` in the folder of a repository, and remove them "
                   "by `rm`; lamina is then asked at each opening of a file");
+  mount
+      ->add_option("--gc-after", line.mount.gc_after,
+                   "how long what nothing names any more is kept when nobody uses it: 7d, 12h, or "
+                   "none for ever (in a file: gc-after of [cache])")
+      ->check(CheckAge)
+      ->capture_default_str();
   AddPlatformOption(*mount, line.common);
   AddSourceOptions(*mount, line.common);
 
@@ -285,6 +301,44 @@ void AddAlias(CLI::App& app, CommandLine& line) {
   for (CLI::Option* option : {save, load}) option->excludes(name)->excludes(remove);
   save->excludes(load);
   AddPlatformOption(*alias, line.common);
+}
+
+void AddCache(CLI::App& app, CommandLine& line) {
+  CLI::App* cache = app.add_subcommand("cache", "What is kept on disk: figures, checks, cleaning");
+  cache->require_subcommand(1);
+  cache->footer("Example:\n  lamina cache stat");
+  NewCommandOf(*cache, line, "stat", "Show how much is kept, of what, and what may go",
+               "lamina cache stat --json", [&] { return RunCacheStat(line.common); });
+  CLI::App* collect = NewCommandOf(
+      *cache, line, "gc", "Remove what no tag, alias, pin or source names and nobody uses",
+      "lamina cache gc --dry-run", [&] { return RunCacheGc(line.common, line.cache); });
+  collect->add_flag("--dry-run", line.cache.dry_run, "only tell what would go");
+  collect
+      ->add_option("--after", line.cache.after,
+                   "keep what was named or used since: 7d, 12h, 30m, 90s (default: nothing)")
+      ->check(CheckNow);
+  CLI::App* verify =
+      NewCommandOf(*cache, line, "verify", "Read what is kept and drop what has not its checksum",
+                   "lamina cache verify debian:bookworm",
+                   [&] { return RunCacheVerify(line.common, line.cache); });
+  CLI::App* clear = NewCommandOf(
+      *cache, line, "clear", "Remove the bytes of layers; readers fetch them again",
+      "lamina cache clear debian:bookworm", [&] { return RunCacheClear(line.common, line.cache); });
+  clear->add_flag("--pinned", line.cache.pinned, "those of pinned images too");
+  CLI::App* pin = NewCommandOf(*cache, line, "pin",
+                               "Keep the image that a reference names now, whatever else goes",
+                               "lamina cache pin --fetch debian:bookworm",
+                               [&] { return RunCachePin(line.common, line.cache); });
+  pin->add_flag("--fetch", line.cache.fetch, "and make it wholly local");
+  CLI::App* unpin = NewCommandOf(*cache, line, "unpin", "Let a pinned image go as others do",
+                                 "lamina cache unpin debian:bookworm",
+                                 [&] { return RunCacheUnpin(line.common, line.cache); });
+  for (CLI::App* command : {verify, clear, pin, unpin}) {
+    CLI::Option* reference = command->add_option("reference", line.cache.reference,
+                                                 "an image, as debian:12 or app@sha256:…");
+    if (command == pin || command == unpin) reference->required();
+  }
+  for (CLI::App* command : {verify, clear, pin}) AddPlatformOption(*command, line.common);
 }
 
 // What comes out of an image without a mount.
@@ -408,6 +462,7 @@ int Main(int argc, char** argv) {
   AddData(app, line);
   AddTags(app, line);
   AddAlias(app, line);
+  AddCache(app, line);
   AddOutput(app, line);
   AddAbout(app, line);
   try {

@@ -71,6 +71,22 @@ RegistryOptions RegistryOptionsOf(const CommonOptions& common) {
   return options;
 }
 
+Result<std::optional<std::chrono::seconds>> ParseAge(const std::string& text) {
+  using Age = std::optional<std::chrono::seconds>;
+  if (text == "none") return Age();
+  static const std::map<char, int64_t> kUnits = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86'400}};
+  std::string digits = text;
+  int64_t unit = 1;
+  if (!text.empty() && kUnits.contains(text.back())) {
+    unit = kUnits.at(text.back());
+    digits.pop_back();
+  }
+  if (digits.empty() || digits.size() > 6 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    return Error{Code::kInvalid, Quote(text) + " is no time: use 7d, 12h, 30m, 90s or none"};
+  return Age(std::chrono::seconds(std::stol(digits) * unit));
+}
+
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   CatalogOptions options;
   if (!common.platform.empty()) {

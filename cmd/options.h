@@ -4,6 +4,7 @@
 // Values.
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,8 +43,9 @@ struct CommonOptions {
 struct MountCommand {
   std::string mountpoint = "/mnt/images";
   bool foreground = false;
-  bool private_mount = false;  // no allow_other
-  bool link_aliases = false;   // `ln -s` makes aliases
+  bool private_mount = false;   // no allow_other
+  bool link_aliases = false;    // `ln -s` makes aliases
+  std::string gc_after = "7d";  // see ParseAge()
 };
 
 struct UmountCommand {
@@ -74,6 +76,14 @@ struct ReferenceCommand {
   bool index_only = false;  // fetch
 };
 
+struct CacheCommand {
+  std::string reference;    // empty: all
+  std::string after = "0";  // gc; see ParseAge()
+  bool dry_run = false;     // gc
+  bool pinned = false;      // clear: pinned layers too
+  bool fetch = false;       // pin
+};
+
 struct CatCommand {
   std::string reference;
   std::string path;
@@ -99,6 +109,8 @@ Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std:
 // Where it is said which hosts are asked for a name.
 RegistryPlaces RegistryPlacesOf(const CommonOptions& common);
 RegistryOptions RegistryOptionsOf(const CommonOptions& common);
+// Of "7d", "12h", "30m", "90s" or "90" (seconds); nullopt for "none"; kInvalid where it is no time.
+Result<std::optional<std::chrono::seconds>> ParseAge(const std::string& text);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 
