@@ -103,6 +103,23 @@ class FiguresTest(UpkeepCase):
         stat = self.cache(daemon, "stat")
         self.assertEqual((stat["layers_whole"], stat["layers_part"], stat["layers_none"]), (1, 0, 2))
 
+    def test_the_options_file_says_how_long_garbage_is_kept(self):
+        """[S68]"""
+        daemon = self.lamina(start=False)
+        path = self.folder + "/options.toml"
+        daemon.options = ["--config", path]
+        for age, right in (("none", True), ("12h", True), ("7w", False)):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f'[cache]\ngc-after = "{age}"\nsize = "1G"\n')
+            if right:
+                daemon.start()
+                self.assertEqual(daemon.metrics()["lamina_garbage_runs_total"], 0)
+                daemon.stop()
+                continue
+            done = daemon.command("mount", "--config", path, daemon.mountpoint, check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("use 7d, 12h", done.stderr)
+
     def test_wrong_use_is_told_in_words(self):
         daemon = self.lamina(start=False)
         for arguments, code, words in ((["cache"], 2, "subcommand"),
