@@ -21,7 +21,7 @@ void Catalog::UpdatePins() {
   std::set<Digest> images;
   for (const Store::PinnedImage& pin : *pins) images.insert(pin.digest);
   std::erase_if(pins_, [&](const auto& pin) { return !images.contains(pin.first); });
-  std::erase_if(images, [&](const Digest& image) { return pins_.contains(image); });
+  for (const auto& [image, content] : pins_) images.erase(image);
   ApplyPins(images);
 }
 
