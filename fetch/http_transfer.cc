@@ -315,10 +315,13 @@ void HttpTransfer::ConcludeBroken(int outcome) {
   const auto code = static_cast<CURLcode>(outcome);
   long system_error = 0;
   curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
-  std::string reason = code == CURLE_OK ? "its answer has no headers" : Cause(code, system_error);
+  // libcurl calls a transfer done that ends before its headers do.
+  std::string reason = code == CURLE_OK ? "it closed the connection in the middle of the headers"
+                                        : Cause(code, system_error);
   if (message_[0] != '\0') reason += " (" + EscapeControl(message_.data()) + ")";
-  const bool lasting = code == CURLE_OK || IsLasting(code);
-  Fail(lasting ? HttpOutcome::End::kFailed : HttpOutcome::End::kBroken, Code::kUnavailable, reason);
+  const HttpOutcome::End end =
+      IsLasting(code) ? HttpOutcome::End::kFailed : HttpOutcome::End::kBroken;
+  Fail(end, Code::kUnavailable, reason);
 }
 
 void HttpTransfer::Fail(HttpOutcome::End end, Code code, const std::string& reason) {

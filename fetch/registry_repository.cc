@@ -132,6 +132,9 @@ Result<Document> RegistryRepository::FetchDocumentOnce(const std::string& name,
     RETURN_IF_ERROR(CheckDocument(receiver.body(), *digest, std::nullopt, full_name));
     return Document{*digest, media_type, std::move(receiver.body())};
   }
+  // Of a tag whose digest the registry does not tell nothing else would show it.
+  if (receiver.body().empty())
+    return Error{Code::kCorrupt, full_name + ": it sent an empty document"};
   const auto claim = answer.headers.Find("docker-content-digest");
   ASSIGN_OR_RETURN(const Digest found, DigestOfTagged(receiver.body(), claim, full_name));
   return Document{found, media_type, std::move(receiver.body())};

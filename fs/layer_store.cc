@@ -21,6 +21,8 @@ namespace {
 
 // Bytes of the text that says why a layer is refused.
 constexpr uint64_t kMaxReason = 64u << 10;
+// A layer whose bytes are not its digest's is streamed again this often, from the next place.
+constexpr size_t kRestreams = 2;
 
 Status WriteRefusal(const std::string& path, const std::string& reason) {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
@@ -192,14 +194,18 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   auto foreign = ForeignIndex(request);
   if (foreign || foreign.error().code != Code::kNotFound) return foreign;
   Error failure{Code::kUnavailable, fmt::format("{}: no source holds it", request.name)};
-  for (size_t i = 0; i < request.sources.size(); ++i) {
-    auto index = IndexFrom(i, request);
+  const size_t places = request.sources.size();
+  const size_t attempts = places == 0 ? 0 : places + kRestreams;
+  for (size_t attempt = 0; attempt < attempts; ++attempt) {
+    auto index = IndexFrom(attempt % places, request);
     if (index || !OthersMayHelp(index.error().code)) return index;
+    const Code code = index.error().code;
     // "Not found" of one source says less than what another one failed with.
-    if (i == 0 || index.error().code != Code::kNotFound) failure = index.error();
-    if (i + 1 < request.sources.size())
-      LogWarning(
-          fmt::format("{}; asking {}", index.error().message, request.sources[i + 1]->origin()));
+    if (attempt == 0 || code != Code::kNotFound) failure = index.error();
+    // Only wrong bytes are worth another turn: a source has retried everything else itself.
+    if (attempt + 1 == attempts || (attempt + 1 >= places && code != Code::kCorrupt)) break;
+    const auto& next = request.sources[(attempt + 1) % places];
+    LogWarning(fmt::format("{}; asking {}", index.error().message, next->origin()));
   }
   return failure;
 }
