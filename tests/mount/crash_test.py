@@ -114,6 +114,14 @@ class KillTest(CrashCase):
         self.assertEqual([name for folder in folders for name in os.listdir(folder) if ".tmp." in name], [])
         self.assert_whole()
 
+    def test_it_mounts_over_what_a_killed_daemon_left(self):
+        """Also while the kernel still knows the attributes of the dead mount's root."""
+        self.assert_whole()
+        os.stat(self.daemon.mountpoint)
+        self.daemon.kill(unmount=False)
+        self.daemon.start()
+        self.assert_whole()
+
     def test_a_second_daemon_cannot_take_a_store_in_use(self):
         other = self.lamina(name="other", start=False)
         self.addCleanup(run, "umount", "-l", other.mountpoint, check=False)

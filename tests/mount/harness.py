@@ -90,13 +90,17 @@ class Lamina:
         self.killed = False
         os.makedirs(self.mountpoint, exist_ok=True)
 
-    def start(self):
-        """Mounts; returns once the tree answers."""
+    def launch(self):
+        """Begins to mount."""
         with open(self.log_path, "ab") as log:
             self.process = start_child(
                 lamina_binary(), "mount", "-f", "--store", self.store, *self.options, self.mountpoint,
                 stdout=log, stderr=log, env=self.environment, cwd=self.folder)
         self.killed = False
+
+    def start(self):
+        """Mounts; returns once the tree answers."""
+        self.launch()
         wait_until(self._answers, "the tree of lamina to answer")
         return self
 
@@ -129,13 +133,14 @@ class Lamina:
         if run("umount", self.mountpoint, check=False).returncode != 0:
             run("umount", "-l", self.mountpoint, check=False)
 
-    def kill(self):
-        """kill -9, and the dead mount is taken away."""
+    def kill(self, unmount=True):
+        """kill -9, and the dead mount is taken away, or left for the next one to find."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
         self.killed = True
-        run("umount", "-l", self.mountpoint, check=False)
+        if unmount:
+            run("umount", "-l", self.mountpoint, check=False)
         self.process = None
 
     def restart(self):
