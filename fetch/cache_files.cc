@@ -20,13 +20,13 @@ CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
     : paths_(std::move(paths)), shape_(shape), data_(std::move(data)), map_(std::move(map)) {}
 
 void CacheFiles::Remove(const CachePaths& paths) {
-  ::unlink(paths.map.c_str());
-  ::unlink(paths.data.c_str());
+  for (const std::string& path : {paths.map, paths.data})
+    if (Status removed = RemoveOwnFile(path); !removed) LogWarning(removed.error().message);
 }
 
 Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenExisting(const CachePaths& paths,
                                                              const ChunkShape& shape) {
-  ASSIGN_OR_RETURN(UniqueFd data, OpenFile(paths.data, O_RDWR | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(UniqueFd data, OpenOwnFile(paths.data, O_RDWR));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(data.get(), paths.data));
   if (size != shape.flat_size)
     return Error{Code::kCorrupt, paths.data + " has " + std::to_string(size) +

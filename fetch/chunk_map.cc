@@ -59,7 +59,7 @@ ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& records)
 }
 
 Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape) {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenOwnFile(path, O_RDWR));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
   if (size != PlaceOf(shape.chunk_count))
     return Error{Code::kCorrupt, path + " has the wrong size for its layer"};

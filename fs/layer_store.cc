@@ -154,7 +154,8 @@ Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& reque
   if (!index && IsToBeMade(index.error().code)) {
     if (index.error().code != Code::kNotFound) {
       LogWarning(fmt::format("{}: {}; indexing it again", request.name, index.error().message));
-      ::unlink(paths_.Index(request.descriptor.digest).c_str());
+      if (Status removed = RemoveOwnFile(paths_.Index(request.descriptor.digest)); !removed)
+        LogWarning(removed.error().message);
     }
     index = MakeIndex(request);
   }
