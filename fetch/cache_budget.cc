@@ -10,6 +10,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <new>
 #include <optional>
 
 #include "base/file.h"
@@ -225,9 +226,13 @@ CacheBudget::Account::~Account() {
     budget_->used_ -= counted;
     return;
   }
-  Files& files = budget_->closed_[name_];
-  budget_->used_ -= files.bytes;  // of files that these have replaced
-  files = {counted, used_at_.load(), inode_};
+  try {
+    Files& files = budget_->closed_[name_];
+    budget_->used_ -= files.bytes;  // of files that these have replaced
+    files = {counted, used_at_.load(), inode_};
+  } catch (const std::bad_alloc&) {
+    // Nothing knows of the files until the next start; their bytes stay counted.
+  }
 }
 
 void CacheBudget::Account::SetFile(uint64_t inode, std::weak_ptr<EvictableLayer> layer) {

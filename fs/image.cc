@@ -165,7 +165,7 @@ Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
   std::vector<std::thread> threads;
   try {
     for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
-  } catch (const std::system_error& failure) {  // those that run, and this one, do it all
+  } catch (const std::exception& failure) {  // those that run, and this one, do it all
     LogWarning(fmt::format("indexing with {} threads: {}", threads.size() + 1, failure.what()));
   }
   work();

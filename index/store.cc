@@ -46,12 +46,15 @@ Status Store::Impl::OpenDatabase() {
 }
 
 Status Store::Impl::OpenOrRebuild(std::string* warning) {
-  Status opened = OpenDatabase();
-  if (opened) return opened;
   // The statements that open a store are always the same, so one that SQLite cannot run (kInternal:
   // "unsupported file format") tells of the file as well.
-  const Code code = opened.error().code;
-  if (code != Code::kCorrupt && code != Code::kInternal) return opened;
+  const auto is_damage = [](const Status& opened) {
+    return !opened &&
+           (opened.error().code == Code::kCorrupt || opened.error().code == Code::kInternal);
+  };
+  Status opened = OpenDatabase();
+  if (is_damage(opened)) opened = OpenDatabase();  // see WithLocked()
+  if (!is_damage(opened)) return opened;
   return Rebuild(opened.error(), warning);
 }
 

@@ -18,6 +18,9 @@ std::string DigestOf(const std::string& bytes) { return Digest::Sha256(AsBytes(b
 
 ScriptedRegistry::ScriptedRegistry(ScriptedImage image, Form form)
     : image_(std::move(image)),
+      manifest_digest_(DigestOf(image_.manifest)),
+      config_digest_(DigestOf(image_.config)),
+      layer_digest_(DigestOf(image_.layer)),
       form_(form),
       elsewhere_([this](const FakeRequest& request) { return Answer(request, true); }),
       home_([this](const FakeRequest& request) { return Answer(request, false); }) {}
@@ -65,7 +68,13 @@ std::string ScriptedRegistry::Leak() const {
   return "";
 }
 
-FakeResponse ScriptedRegistry::Challenge() const {
+int ScriptedRegistry::refusals() const {
+  std::lock_guard lock(mutex_);
+  return refusals_;
+}
+
+FakeResponse ScriptedRegistry::Challenge() {
+  ++refusals_;
   FakeResponse response = Failing(401, "UNAUTHORIZED");
   response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"" + home_.url() +
                                                         "/token\",service=\"scripted\"," +
@@ -83,10 +92,10 @@ const std::string* ScriptedRegistry::Content(const FakeRequest& request) const {
   const std::string path = request.path();
   const std::string name = path.substr(path.rfind('/') + 1);
   if (path.starts_with("/v2/team/app/manifests/"))
-    return name == "v1" || name == DigestOf(image_.manifest) ? &image_.manifest : nullptr;
+    return name == "v1" || name == manifest_digest_ ? &image_.manifest : nullptr;
   if (!path.starts_with("/v2/team/app/blobs/")) return nullptr;
-  if (name == DigestOf(image_.config)) return &image_.config;
-  return name == DigestOf(image_.layer) ? &image_.layer : nullptr;
+  if (name == config_digest_) return &image_.config;
+  return name == layer_digest_ ? &image_.layer : nullptr;
 }
 
 Asked ScriptedRegistry::AskedOf(const FakeRequest& request, bool is_elsewhere) const {
@@ -125,7 +134,7 @@ FakeResponse ScriptedRegistry::Good(const FakeRequest& request, Asked asked, boo
   FakeResponse response = ServeBlob(request, *content);
   if (content == &image_.manifest && !is_elsewhere) {
     response.headers.emplace_back("Content-Type", "application/vnd.oci.image.manifest.v1+json");
-    response.headers.emplace_back("Docker-Content-Digest", DigestOf(*content));
+    response.headers.emplace_back("Docker-Content-Digest", manifest_digest_);
   }
   return response;
 }

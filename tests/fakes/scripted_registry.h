@@ -44,23 +44,29 @@ class ScriptedRegistry {
   // Requests to the second server that carried a secret of the first. "" where there are none.
   std::string Leak() const;
   int token_requests() const { return home_.CountOf("/token"); }
+  // Requests that were answered 401.
+  int refusals() const;
 
  private:
   FakeResponse Answer(const FakeRequest& request, bool is_elsewhere);
   FakeResponse Good(const FakeRequest& request, Asked asked, bool is_elsewhere);
-  FakeResponse Challenge() const;
+  FakeResponse Challenge();
   FakeResponse Token(const FakeRequest& request) const;
   const std::string* Content(const FakeRequest& request) const;
   Asked AskedOf(const FakeRequest& request, bool is_elsewhere) const;
   std::optional<Fault> Next(Asked asked, const FakeRequest& request, bool is_elsewhere);
 
   const ScriptedImage image_;
+  const std::string manifest_digest_;
+  const std::string config_digest_;
+  const std::string layer_digest_;
   const Form form_;
   mutable std::mutex mutex_;  // guards all up to the servers
   std::deque<Fault> faults_;
   std::optional<Fault> for_ever_;
   int rounds_left_ = 0;  // of a redirect loop
   std::vector<Fault> played_;
+  int refusals_ = 0;
   int token_ = 1;       // the number of the one that is good now
   int token_uses_ = 0;  // since it was given
   HttpServer elsewhere_;

@@ -75,14 +75,13 @@ Deadline Bound() { return Deadline::After(std::chrono::seconds(30)); }
 
 }  // namespace
 
-ScriptedLayer::Made ScriptedLayer::Make(Packing packing) {
+ScriptedLayer::MadePtr ScriptedLayer::Make(Packing packing, const std::vector<size_t>& sizes) {
   // The layer's flat space, by its definition: files in tar order at multiples of 4096.
   TarBuilder builder;
   std::string flat;
-  for (const auto& [name, size] :
-       {std::pair{"first", 2'500'000}, {"small", 10}, {"last", 2'234'567}}) {
-    const std::string data = Mixed(static_cast<size_t>(size), static_cast<uint32_t>(size));
-    builder.File(name, data);
+  for (const size_t size : sizes) {
+    const std::string data = Mixed(size, static_cast<uint32_t>(flat.size() + size));
+    builder.File("file" + std::to_string(flat.size()), data);
     flat += data;
     flat.append((kAlign - flat.size() % kAlign) % kAlign, '\0');
   }
@@ -100,21 +99,28 @@ ScriptedLayer::Made ScriptedLayer::Make(Packing packing) {
   made.image.manifest =
       fmt::format(R"({{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[{}]}})",
                   kManifestType, Json(made.config), Json(made.layer));
-  return made;
+  return std::make_shared<const Made>(std::move(made));
 }
 
-const ScriptedLayer::Made& ScriptedLayer::MadeOnce(Packing packing) {
-  static const std::array<Made, 3> kMade = {Make(Packing::kNone), Make(Packing::kGzip),
-                                            Make(Packing::kZstd)};
+ScriptedLayer::MadePtr ScriptedLayer::MakeOnce(Packing packing) {
+  static const std::vector<size_t> kSizes = {2'500'000, 10, 2'234'567};
+  static const std::array<MadePtr, 3> kMade = {
+      Make(Packing::kNone, kSizes), Make(Packing::kGzip, kSizes), Make(Packing::kZstd, kSizes)};
   return kMade[static_cast<size_t>(packing)];
 }
 
-ScriptedLayer::ScriptedLayer(Packing packing)
-    : made_(MadeOnce(packing)),
+ScriptedLayer::ScriptedLayer(Packing packing) : ScriptedLayer(MakeOnce(packing)) {}
+
+ScriptedLayer::ScriptedLayer(Packing packing, const std::vector<size_t>& sizes)
+    : ScriptedLayer(Make(packing, sizes)) {}
+
+ScriptedLayer::ScriptedLayer(MadePtr made)
+    : made_(std::move(made)),
       folder_(TemporaryFolder::Create("lamina-faults").value()),
       paths_{folder_.path()} {
-  for (const std::string& made : {paths_.IndexFolder(), paths_.TreeFolder(), paths_.CacheFolder()})
-    EXPECT_TRUE(MakeFolders(made));
+  for (const std::string& folder :
+       {paths_.IndexFolder(), paths_.TreeFolder(), paths_.CacheFolder()})
+    EXPECT_TRUE(MakeFolders(folder));
   Restart();
 }
 
@@ -134,44 +140,45 @@ void ScriptedLayer::ForgetBytes() {
 
 Status ScriptedLayer::CheckTag(RepositorySource& source) const {
   ASSIGN_OR_RETURN(const Document document, source.FetchTag("v1", Bound()));
-  EXPECT_TRUE(document.bytes == made_.image.manifest) << "wrong bytes for the tag";
-  EXPECT_EQ(document.digest, Digest::Sha256(AsBytes(made_.image.manifest)));
+  EXPECT_TRUE(document.bytes == made_->image.manifest) << "wrong bytes for the tag";
+  EXPECT_EQ(document.digest, Digest::Sha256(AsBytes(made_->image.manifest)));
   return {};
 }
 
 Status ScriptedLayer::CheckManifest(RepositorySource& source) const {
-  const Digest digest = Digest::Sha256(AsBytes(made_.image.manifest));
+  const Digest digest = Digest::Sha256(AsBytes(made_->image.manifest));
   ASSIGN_OR_RETURN(const Document document, source.FetchManifest(digest, Bound()));
-  EXPECT_TRUE(document.bytes == made_.image.manifest) << "wrong bytes for the manifest";
+  EXPECT_TRUE(document.bytes == made_->image.manifest) << "wrong bytes for the manifest";
   return {};
 }
 
 Status ScriptedLayer::CheckConfig(RepositorySource& source) const {
-  ASSIGN_OR_RETURN(const std::string config, source.FetchSmallBlob(made_.config, 1 << 20, Bound()));
-  EXPECT_TRUE(config == made_.image.config) << "wrong bytes for the config";
+  ASSIGN_OR_RETURN(const std::string config,
+                   source.FetchSmallBlob(made_->config, 1 << 20, Bound()));
+  EXPECT_TRUE(config == made_->image.config) << "wrong bytes for the config";
   return {};
 }
 
 LayerRequest ScriptedLayer::Request(const std::shared_ptr<RepositorySource>& source) const {
-  return {.descriptor = made_.layer,
-          .diff_id = made_.diff_id,
-          .name = "layer 0 (" + made_.layer.digest.ToString() + ")",
+  return {.descriptor = made_->layer,
+          .diff_id = made_->diff_id,
+          .name = "layer 0 (" + made_->layer.digest.ToString() + ")",
           .sources = {source},
           .progress = nullptr};
 }
 
 Status ScriptedLayer::CheckPass(const std::shared_ptr<RepositorySource>& source) {
-  return CheckRead(source, 0, made_.flat.size());
+  return CheckRead(source, 0, made_->flat.size());
 }
 
 Status ScriptedLayer::CheckRead(const std::shared_ptr<RepositorySource>& source, uint64_t offset,
                                 uint64_t length) {
   ASSIGN_OR_RETURN(open_, store_->Get(Request(source)));
-  length = std::min<uint64_t>(length, made_.flat.size() - offset);
+  length = std::min<uint64_t>(length, made_->flat.size() - offset);
   std::string out(length, '?');
   const MutableByteSpan into(reinterpret_cast<uint8_t*>(out.data()), out.size());
   RETURN_IF_ERROR(open_->cache().Read(offset, into, Bound()));
-  EXPECT_TRUE(out == made_.flat.substr(offset, length)) << "wrong bytes at " << offset;
+  EXPECT_TRUE(out == made_->flat.substr(offset, length)) << "wrong bytes at " << offset;
   return {};
 }
 

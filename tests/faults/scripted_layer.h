@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "fetch/repository_source.h"
@@ -19,10 +20,13 @@ class ScriptedLayer {
  public:
   enum class Packing { kNone, kGzip, kZstd };
   explicit ScriptedLayer(Packing packing);
+  // Of files of these sizes.
+  ScriptedLayer(Packing packing, const std::vector<size_t>& sizes);
 
-  const fakes::ScriptedImage& image() const { return made_.image; }
-  const Descriptor& descriptor() const { return made_.layer; }
-  uint64_t flat_size() const { return made_.flat.size(); }
+  const fakes::ScriptedImage& image() const { return made_->image; }
+  const Descriptor& descriptor() const { return made_->layer; }
+  uint64_t flat_size() const { return made_->flat.size(); }
+  const std::string& flat() const { return made_->flat; }
   const StorePaths& paths() const { return paths_; }
 
   Status CheckTag(RepositorySource& source) const;
@@ -48,10 +52,12 @@ class ScriptedLayer {
     Descriptor config;
     fakes::ScriptedImage image;
   };
-  static Made Make(Packing packing);
-  static const Made& MadeOnce(Packing packing);
+  using MadePtr = std::shared_ptr<const Made>;
+  static MadePtr Make(Packing packing, const std::vector<size_t>& sizes);
+  static MadePtr MakeOnce(Packing packing);
+  explicit ScriptedLayer(MadePtr made);
 
-  const Made& made_;
+  const MadePtr made_;
   TemporaryFolder folder_;
   StorePaths paths_;
   std::unique_ptr<LayerStore> store_;
