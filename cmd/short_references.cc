@@ -17,7 +17,9 @@ namespace {
 Result<std::vector<std::string>> CandidatesOf(const std::string& text) {
   std::vector<std::string> texts;
   if (text.empty() || !ShortNames::IsShort(text)) return texts;
-  ASSIGN_OR_RETURN(const ShortNames names, ShortNames::Read(RegistriesConf::FilesOfUser()));
+  std::vector<std::string> files = RegistriesConf::FilesOfUser();
+  files.push_back(RegistriesConf::AliasFileOfUser());
+  ASSIGN_OR_RETURN(const ShortNames names, ShortNames::Read(files));
   ASSIGN_OR_RETURN(const std::vector<Reference> candidates, names.Candidates(text));
   for (const Reference& candidate : candidates) texts.push_back(candidate.ToString());
   return texts;

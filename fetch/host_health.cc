@@ -18,13 +18,15 @@ constexpr std::chrono::milliseconds kSlow{500};
 HostHealth::Leave::~Leave() {
   if (health_ == nullptr) return;
   MutexLock lock(health_->mutex_);
-  health_->probing_ = false;
+  if (health_->probe_ == probe_) health_->probing_ = false;
   health_->changed_.NotifyAll();
 }
 
+// Between two failures nothing was heard although somebody asked; of the time after the last one
+// nobody knows.
 bool HostHealth::IsAway() const {
-  const auto now = now_();
-  return silent_since_ && now - *silent_since_ >= kSilence && now - last_failure_ < kForgotten;
+  return silent_since_ && last_failure_ - *silent_since_ >= kSilence &&
+         now_() - last_failure_ < kForgotten;
 }
 
 Result<HostHealth::Leave> HostHealth::Ask(const Deadline& deadline) {
@@ -32,29 +34,30 @@ Result<HostHealth::Leave> HostHealth::Ask(const Deadline& deadline) {
   MutexLock lock(mutex_);
   while (true) {
     const bool away = IsAway();
-    if (!away || !slow_) return Leave(nullptr, away);
+    if (!away || !slow_) return Leave(nullptr, 0, away);
     if (confirmed_ && (probing_ || now_() - last_failure_ < kRest)) return error_;
     if (!probing_) break;
-    if (!changed_.WaitUntil(mutex_, patience) && patience.passed()) return error_;
+    // It takes long and may be well all the same.
+    if (!changed_.WaitUntil(mutex_, patience) && patience.passed()) return Leave(nullptr, 0, false);
   }
   probing_ = true;
   probe_began_ = now_();
-  return Leave(this, /*once=*/true);
+  return Leave(this, ++probe_, confirmed_);
 }
 
 void HostHealth::Heard() {
   MutexLock lock(mutex_);
   last_heard_ = now_();
+  if (!silent_since_) return;
   silent_since_.reset();
-  confirmed_ = false;
+  confirmed_ = probing_ = false;
   changed_.NotifyAll();
 }
 
 void HostHealth::Failed(Clock::time_point began, const Error& error) {
   const auto now = now_();
-  const bool slow = now - began >= kSlow;
-  // A caller without time learns nothing of the host.
-  if (error.code == Code::kTimeout && !slow) return;
+  const bool own_bound = error.code == Code::kTimeout;
+  if (own_bound && now - began < kSilence) return;
   MutexLock lock(mutex_);
   if (began < last_heard_) return;
   // A failure of long ago begins no silence that reaches to now.
@@ -62,9 +65,9 @@ void HostHealth::Failed(Clock::time_point began, const Error& error) {
     silent_since_ = began;
     confirmed_ = false;
   }
-  if (probing_ && began >= probe_began_) confirmed_ = true;
+  slow_ = now - began >= kSlow;
+  if (slow_ && !own_bound && probing_ && began >= probe_began_) confirmed_ = true;
   last_failure_ = now;
-  slow_ = slow;
   error_ = error;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include "base/text.h"
@@ -57,6 +58,7 @@ Status TakeCapabilities(const Place& place, HostsTomlHost* host) {
   const toml::node* node = place.table.get("capabilities");
   if (node == nullptr) return {};
   ASSIGN_OR_RETURN(const auto names, TextsOf(place, "capabilities", node));
+  if (names.empty()) return {};  // as if nothing were said
   host->resolve = host->pull = false;
   for (const std::string& name : names) {
     host->resolve |= name == "resolve";
@@ -95,7 +97,7 @@ Status TakeHeaders(const Place& place, HostsTomlHost* host) {
   return {};
 }
 
-// A duration of Go ("5s", "500ms", "1m30s") or a number of seconds.
+// A duration of Go: "5s", "500ms", "1m30s".
 std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   static constexpr std::pair<std::string_view, double> kUnits[] = {
       {"ms", 1}, {"us", 0.001}, {"ns", 0.000001}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}};
@@ -112,6 +114,7 @@ std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text) {
     total += number * unit->second;
     text.remove_prefix(unit->first.size());
   }
+  if (!std::isfinite(total)) return std::nullopt;
   // From a millisecond to an hour: nothing waits for ever.
   return std::chrono::milliseconds(static_cast<int64_t>(std::clamp(total, 1.0, 3'600'000.0)));
 }
@@ -140,9 +143,10 @@ Status TakeSettings(const Place& place, HostsTomlHost* host) {
 Result<std::string> CheckedUrl(const Place& place, const std::string& text) {
   const std::string url = text.find("://") == std::string::npos ? "https://" + text : text;
   const auto parsed = Url::Parse(url);
-  if (!parsed) return Wrong(place, Quote(text), parsed.error().message);
+  // The text itself may hold a password.
+  if (!parsed) return Wrong(place, "the URL of a host", parsed.error().message);
   if (parsed->text().find('?') != std::string::npos)
-    return Wrong(place, Quote(text), "with a query");
+    return Wrong(place, "the URL of a host", "one with a query");
   std::string clean = parsed->text();
   while (clean.ends_with("/")) clean.pop_back();
   return clean;

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "fetch/reference.h"
 #include "fetch/toml_text.h"
+#include "fetch/url.h"
 
 namespace lamina {
 namespace {
@@ -46,6 +47,13 @@ Result<std::string> TextOf(const toml::table& table, const char* key, const std:
   return Error{Code::kInvalid, fmt::format("{}: {} is no text", where, key)};
 }
 
+// A slash at the end says nothing.
+Result<std::string> NameOf(const toml::table& table, const char* key, const std::string& where) {
+  ASSIGN_OR_RETURN(std::string name, TextOf(table, key, where));
+  while (name.ends_with("/")) name.pop_back();
+  return name;
+}
+
 Result<bool> FlagOf(const toml::table& table, const char* key, const std::string& where) {
   const toml::node* node = table.get(key);
   if (node == nullptr) return false;
@@ -53,11 +61,12 @@ Result<bool> FlagOf(const toml::table& table, const char* key, const std::string
   return Error{Code::kInvalid, fmt::format("{}: {} is neither true nor false", where, key)};
 }
 
-// A location is a registry, perhaps with the beginning of a path.
+// A location is a host, which may be a name that no image's registry could have ("mirror"), perhaps
+// with the beginning of a path.
 Status CheckLocation(const std::string& location, const std::string& where) {
   const size_t slash = location.find('/');
   const bool valid =
-      IsValidRegistry(location.substr(0, slash)) &&
+      Url::Parse("https://" + location.substr(0, slash)).has_value() &&
       (slash == std::string::npos || IsValidRepositoryPath(location.substr(slash + 1)));
   if (valid) return {};
   return Error{Code::kInvalid, fmt::format("{}: the location {} is no registry with or without "
@@ -65,6 +74,7 @@ Status CheckLocation(const std::string& location, const std::string& where) {
                                            where, Quote(location))};
 }
 
+// What a mirror is asked for by a tag it is then asked for by digest: the bytes of that image.
 Status TakePullFromMirror(const std::string& text, const std::string& where,
                           RegistryLocation* mirror) {
   if (!text.empty() && text != "all" && text != "digest-only" && text != "tag-only")
@@ -72,7 +82,6 @@ Status TakePullFromMirror(const std::string& text, const std::string& where,
                  fmt::format("{}: pull-from-mirror is {} instead of all, digest-only or tag-only",
                              where, Quote(text))};
   mirror->by_tag = text != "digest-only";
-  mirror->by_digest = text != "tag-only";
   return {};
 }
 
@@ -81,11 +90,14 @@ Result<RegistryLocation> ParseMirror(const toml::node& node, bool digest_only,
   const toml::table* table = node.as_table();
   if (table == nullptr) return Error{Code::kInvalid, where + ": a mirror is no table"};
   RegistryLocation mirror;
-  ASSIGN_OR_RETURN(mirror.location, TextOf(*table, "location", where));
+  ASSIGN_OR_RETURN(mirror.location, NameOf(*table, "location", where));
   RETURN_IF_ERROR(CheckLocation(mirror.location, where + ": mirror"));
   ASSIGN_OR_RETURN(mirror.insecure, FlagOf(*table, "insecure", where));
   ASSIGN_OR_RETURN(const std::string pull, TextOf(*table, "pull-from-mirror", where));
   RETURN_IF_ERROR(TakePullFromMirror(pull, where, &mirror));
+  if (digest_only && !pull.empty())
+    return Error{Code::kInvalid,
+                 where + ": mirror-by-digest-only and pull-from-mirror cannot stand together"};
   if (digest_only) mirror.by_tag = false;
   return mirror;
 }
@@ -107,8 +119,8 @@ Result<RegistryRule> ParseRule(const toml::node& node, const std::string& name) 
   if (table == nullptr) return Error{Code::kInvalid, where + ": a registry is no table"};
   RegistryRule rule;
   rule.file = name;
-  ASSIGN_OR_RETURN(rule.prefix, TextOf(*table, "prefix", where));
-  ASSIGN_OR_RETURN(rule.origin.location, TextOf(*table, "location", where));
+  ASSIGN_OR_RETURN(rule.prefix, NameOf(*table, "prefix", where));
+  ASSIGN_OR_RETURN(rule.origin.location, NameOf(*table, "location", where));
   if (rule.prefix.empty()) rule.prefix = rule.origin.location;
   RETURN_IF_ERROR(CheckPrefix(rule, where));
   if (!rule.origin.location.empty()) RETURN_IF_ERROR(CheckLocation(rule.origin.location, where));
@@ -159,11 +171,14 @@ std::vector<std::string> RegistriesConf::FilesOfUser() {
     files.push_back(of_system + "/registries.conf");
   AddFolder(of_system + "/registries.conf.d", &files);
   if (!home.empty()) AddFolder(of_user + "/registries.conf.d", &files);
-  std::string cache = Environment("XDG_CACHE_HOME");
-  if (cache.empty()) cache = home + "/.cache";
-  if (::geteuid() == 0) cache = "/var/cache";
-  files.push_back(cache + "/containers/short-name-aliases.conf");
   return files;
+}
+
+std::string RegistriesConf::AliasFileOfUser() {
+  std::string cache = Environment("XDG_CACHE_HOME");
+  if (cache.empty()) cache = Environment("HOME") + "/.cache";
+  if (::geteuid() == 0) cache = "/var/cache";
+  return cache + "/containers/short-name-aliases.conf";
 }
 
 Result<RegistriesConf> RegistriesConf::Read(const std::vector<std::string>& files) {

@@ -33,10 +33,11 @@ struct RegistryRule {
 class RegistriesConf {
  public:
   // The files of this user, as podman and skopeo find them: $CONTAINERS_REGISTRIES_CONF,
-  // ~/.config/containers/registries.conf or /etc/containers/registries.conf, the *.conf of the
-  // folders registries.conf.d there, and the aliases that podman has noted. Each stands before
-  // those that win over it.
+  // ~/.config/containers/registries.conf or /etc/containers/registries.conf, and the *.conf of the
+  // folders registries.conf.d there. Each stands before those that win over it.
   static std::vector<std::string> FilesOfUser();
+  // Where podman notes aliases of short names: for ShortNames, which it wins in.
+  static std::string AliasFileOfUser();
 
   // Files that are not there are left out. A file that is wrong is an error that names it.
   static Result<RegistriesConf> Read(const std::vector<std::string>& files);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/text.h"
 #include "fetch/reference.h"
 #include "fetch/registry_chain.h"
 #include "fetch/registry_hosts.h"
@@ -33,7 +34,6 @@ std::string KeyOf(const RegistryEndpoint& endpoint) {
 }
 
 Status PingSession(RegistrySession& session, const Deadline& deadline) {
-  RETURN_IF_ERROR(CheckHost(session));
   BodyReceiver receiver(session.host() + ": the answer to /v2/", kPingBytes);
   RegistryRequest request;
   request.target = "/v2/";
@@ -47,7 +47,6 @@ Status PingSession(RegistrySession& session, const Deadline& deadline) {
 }
 
 Result<std::vector<std::string>> Catalog(RegistrySession& session, const Deadline& deadline) {
-  RETURN_IF_ERROR(CheckHost(session));
   RegistryRequest request;
   request.target = "/v2/_catalog?n=1000";
   request.scope = "registry:catalog:*";
@@ -85,7 +84,8 @@ class HttpRegistry : public Registry {
     std::vector<std::shared_ptr<RepositorySource>> sources;
     for (const RegistryEndpoint& endpoint : *endpoints)
       if (endpoint.by_digest) sources.push_back(At(endpoint));
-    return sources;
+    if (!sources.empty()) return sources;
+    return {std::make_shared<RegistryChain>(host_, name, std::vector<RegistryChain::Host>())};
   }
 
   std::shared_ptr<RepositorySource> At(const RegistryEndpoint& endpoint) override {
@@ -97,10 +97,6 @@ class HttpRegistry : public Registry {
     return AtAnyHost<Status>(deadline, [](RegistrySession& session, const Deadline& at) {
       return PingSession(session, at);
     });
-  }
-
-  Status PingAt(const RegistryEndpoint& endpoint, const Deadline& deadline) override {
-    return PingSession(*Session(endpoint), deadline);
   }
 
   Result<std::vector<std::string>> ListRepositories(const Deadline& deadline) override {
@@ -115,7 +111,9 @@ class HttpRegistry : public Registry {
   Result<std::vector<RegistryEndpoint>> Endpoints(const std::string& reference,
                                                   const std::string& path) const {
     // What is no host never reaches the configuration, whose folders bear the names of hosts.
-    if (options_.endpoints && IsValidRegistry(host_)) return options_.endpoints(reference);
+    if (!IsValidRegistry(host_))
+      return Error{Code::kInvalid, Quote(host_) + " is not a registry host"};
+    if (options_.endpoints) return options_.endpoints(reference);
     TlsOptions tls;
     if (!options_.ca_file.empty()) tls.ca_files = {options_.ca_file};
     return std::vector{OriginEndpoint(host_, path, options_.insecure, std::move(tls))};
@@ -126,9 +124,16 @@ class HttpRegistry : public Registry {
     if (auto known = KnownSession(key)) return known;
     // It reads certificates from disk: not under the lock. Of two made at once one stays.
     auto made = std::make_shared<RegistrySession>(endpoint, options_, counters_);
+    // One without its certificates is made anew next time: they may be readable then.
+    if (!made->usable()) return made;
+    std::vector<std::shared_ptr<RegistrySession>> dropped;  // closing may write to the network
     MutexLock lock(mutex_);
     if (sessions_.size() >= kMostSessions)
-      std::erase_if(sessions_, [](const auto& item) { return item.second.use_count() == 1; });
+      std::erase_if(sessions_, [&](const auto& item) {
+        const bool unused = item.second.use_count() == 1;
+        if (unused) dropped.push_back(item.second);
+        return unused;
+      });
     return sessions_.emplace(key, std::move(made)).first->second;
   }
 

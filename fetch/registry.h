@@ -54,7 +54,7 @@ struct RegistryCounters {
   std::atomic<uint64_t> retries{0};
 };
 
-class Registry : public std::enable_shared_from_this<Registry> {
+class Registry {
  public:
   // `host` is `host[:port]` as in a RepositoryName; docker.io is asked at registry-1.docker.io.
   static std::shared_ptr<Registry> Create(const std::string& host, RegistryOptions options);
@@ -72,8 +72,6 @@ class Registry : public std::enable_shared_from_this<Registry> {
   virtual std::shared_ptr<RepositorySource> At(const RegistryEndpoint& endpoint) = 0;
   // GET /v2/: that one of its hosts answers and speaks the API, with the credentials at hand.
   virtual Status Ping(const Deadline& deadline) = 0;
-  // The same of one host. For `doctor`.
-  virtual Status PingAt(const RegistryEndpoint& endpoint, const Deadline& deadline) = 0;
   // All repositories that the registry's catalog lists, sorted (GET /v2/_catalog, Docker Registry
   // API, paged by Link); kUnsupported or kDenied where it offers none.
   virtual Result<std::vector<std::string>> ListRepositories(const Deadline& deadline) = 0;

@@ -57,7 +57,7 @@ Result<std::vector<Descriptor>> RegistryChain::FetchReferrers(const Digest& subj
                                                               const std::string& artifact_type,
                                                               const Deadline& deadline) {
   return FromFirst<std::vector<Descriptor>>(
-      by_digest_, deadline, [&](RepositorySource& source, const Deadline& at) {
+      by_tag_, deadline, [&](RepositorySource& source, const Deadline& at) {
         return source.FetchReferrers(subject, artifact_type, at);
       });
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "fetch/file_identity.h"
 #include "fetch/reference.h"
@@ -45,6 +46,12 @@ std::string HostOfUrl(const std::string& url) {
   return DockerHubName(origin.substr(origin.find("://") + 3));
 }
 
+std::string WithoutUsualPort(const std::string& host) {
+  for (const std::string_view port : {":443", ":80"})
+    if (host.ends_with(port)) return host.substr(0, host.size() - port.size());
+  return host;
+}
+
 // Names of a folder that end so, sorted.
 std::vector<std::string> FilesWithEnding(const std::string& folder, std::string_view ending) {
   std::vector<std::string> files;
@@ -80,7 +87,8 @@ Result<TlsOptions> CertsOfFolder(const std::string& folder) {
 std::vector<std::string> FolderNames(const std::string& registry) {
   std::vector<std::string> names;
   const size_t colon = registry.rfind(':');
-  if (colon != std::string::npos && colon > registry.rfind(']') + 1)
+  const size_t bracket = registry.rfind(']');
+  if (colon != std::string::npos && (bracket == std::string::npos || colon > bracket))
     names.push_back(registry.substr(0, colon) + "_" + registry.substr(colon + 1) + "_");
   names.push_back(registry);
   names.emplace_back("_default");
@@ -148,7 +156,7 @@ Result<TlsOptions> RegistryHosts::CertsOf(const std::string& host) const {
   TlsOptions tls;
   for (const std::string& certs : places_.certs_folders) {
     const std::string folder = certs + "/" + host;
-    if (!FileExists(folder)) continue;
+    if (host.starts_with(".") || !FileExists(folder)) continue;
     ASSIGN_OR_RETURN(tls, CertsOfFolder(folder));
     break;
   }
@@ -161,10 +169,17 @@ Result<std::vector<RegistryEndpoint>> RegistryHosts::Find(const std::string& ref
   const Name name{reference, HostOf(plain), PathOf(plain)};
   ASSIGN_OR_RETURN(const RegistriesConf conf, RegistriesConf::Read(places_.registries_conf()));
   if (const auto match = conf.Find(reference)) return ByRule(*match, name);
-  if (const auto file = HostsFile(name.registry)) return ByHostsToml(*file, name);
-  Endpoints endpoints;
-  RETURN_IF_ERROR(AddLocation({}, {}, name, &endpoints));
-  return endpoints;
+  const auto folder = HostsFolder(name.registry);
+  if (folder && FileExists(*folder + "/hosts.toml"))
+    return ByHostsToml(*folder + "/hosts.toml", name);
+  ASSIGN_OR_RETURN(TlsOptions tls, CertsOf(name.registry));
+  // containerd's folder of a registry may hold certificates alone.
+  if (folder && tls == TlsOptions()) {
+    ASSIGN_OR_RETURN(tls, CertsOfFolder(*folder));
+  }
+  ASSIGN_OR_RETURN(tls.stamp, StampOf(tls));
+  return Endpoints{
+      OriginEndpoint(name.registry, name.repository, IsInsecure(name.registry), std::move(tls))};
 }
 
 // --- registries.conf -----------------------------------------------------------------------------
@@ -175,8 +190,11 @@ Result<RegistryHosts::Endpoints> RegistryHosts::ByRule(const RegistriesConf::Mat
     return Error{Code::kDenied,
                  fmt::format("{} is blocked by {}", name.reference, match.rule.file)};
   Endpoints endpoints;
+  // A mirror that is not usable is no reason to leave out the others.
   for (const RegistryLocation& mirror : match.rule.mirrors)
-    RETURN_IF_ERROR(AddLocation(match, mirror, name, &endpoints));
+    if (Status added = AddLocation(match, mirror, name, &endpoints); !added)
+      LogWarning(fmt::format("the mirror {} of {} is not asked: {}", mirror.location,
+                             match.rule.file, added.error().message));
   RETURN_IF_ERROR(AddLocation(match, match.rule.origin, name, &endpoints));
   return endpoints;
 }
@@ -207,10 +225,11 @@ Status RegistryHosts::AddLocation(const RegistriesConf::Match& match,
 
 // --- hosts.toml ----------------------------------------------------------------------------------
 
-std::optional<std::string> RegistryHosts::HostsFile(const std::string& registry) const {
-  for (const std::string& folder : places_.hosts_folders)
+// The first that is there, as containerd looks for it.
+std::optional<std::string> RegistryHosts::HostsFolder(const std::string& registry) const {
+  for (const std::string& hosts : places_.hosts_folders)
     for (const std::string& name : FolderNames(registry))
-      if (std::string file = folder + "/" + name + "/hosts.toml"; FileExists(file)) return file;
+      if (std::string folder = hosts + "/" + name; FileExists(folder)) return folder;
   return std::nullopt;
 }
 
@@ -218,11 +237,6 @@ Result<RegistryHosts::Endpoints> RegistryHosts::ByHostsToml(const std::string& f
                                                             const Name& name) const {
   ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kMostBytes));
   ASSIGN_OR_RETURN(HostsToml parsed, ParseHostsToml(text, file));
-  if (parsed.server.url.empty()) {
-    const RegistryEndpoint itself =
-        OriginEndpoint(name.registry, "", IsInsecure(name.registry), parsed.server.tls);
-    parsed.server.url = itself.api.substr(0, itself.api.rfind("/v2"));
-  }
   parsed.hosts.push_back(std::move(parsed.server));
   Endpoints endpoints;
   for (const HostsTomlHost& host : parsed.hosts) {
@@ -236,21 +250,24 @@ Result<RegistryHosts::Endpoints> RegistryHosts::ByHostsToml(const std::string& f
   return endpoints;
 }
 
+// A host without a URL is the registry itself.
 Result<RegistryEndpoint> RegistryHosts::OfHost(const HostsTomlHost& host, const Name& name) const {
-  RegistryEndpoint endpoint;
-  endpoint.host = HostOfUrl(host.url);
-  endpoint.api = ApiUrl(host);
-  endpoint.repository = name.repository;
+  const bool itself = host.url.empty() || HostOfUrl(host.url) == WithoutUsualPort(name.registry);
+  const std::string asked = itself ? name.registry : HostOfUrl(host.url);
+  TlsOptions tls = host.tls;
+  if (tls.ca_files.empty() && tls.client_cert.empty()) {
+    ASSIGN_OR_RETURN(tls, CertsOf(asked));
+    tls.skip_verify = host.tls.skip_verify;
+  }
+  ASSIGN_OR_RETURN(tls.stamp, StampOf(tls));
+  RegistryEndpoint endpoint = OriginEndpoint(asked, name.repository, IsInsecure(asked), tls);
+  if (!host.url.empty()) {
+    endpoint.api = ApiUrl(host);
+    endpoint.insecure = endpoint.api.starts_with("http://");
+  }
+  if (!itself) endpoint.ns = name.registry;
   endpoint.by_tag = host.resolve;
   endpoint.by_digest = host.pull;
-  if (endpoint.host != name.registry) endpoint.ns = name.registry;
-  endpoint.tls = host.tls;
-  if (host.tls.ca_files.empty() && host.tls.client_cert.empty()) {
-    ASSIGN_OR_RETURN(endpoint.tls, CertsOf(endpoint.host));
-    endpoint.tls.skip_verify = host.tls.skip_verify;
-  }
-  ASSIGN_OR_RETURN(endpoint.tls.stamp, StampOf(endpoint.tls));
-  endpoint.insecure = endpoint.api.starts_with("http://");
   endpoint.headers = host.headers;
   endpoint.connect_timeout = host.connect_timeout;
   return endpoint;

@@ -6,8 +6,8 @@
 //   2. containerd's hosts.toml of the registry, then that of _default,
 //   3. the registry itself.
 // Certificates are those that hosts.toml names, else those of certs.d/HOST[:PORT]
-// (containers-certs.d(5)). Files are read at every call, so that a change needs no restart. Any
-// thread; blocks on local disk.
+// (containers-certs.d(5)), else those beside where hosts.toml would be. Files are read at every
+// call, so that a change needs no restart. Any thread; blocks on local disk.
 
 #include <functional>
 #include <optional>
@@ -48,7 +48,7 @@ class RegistryHosts {
                      const Name& name, Endpoints* endpoints) const;
   Result<Endpoints> ByHostsToml(const std::string& file, const Name& name) const;
   Result<RegistryEndpoint> OfHost(const HostsTomlHost& host, const Name& name) const;
-  std::optional<std::string> HostsFile(const std::string& registry) const;
+  std::optional<std::string> HostsFolder(const std::string& registry) const;
   Result<TlsOptions> CertsOf(const std::string& host) const;
   bool IsInsecure(const std::string& host) const;
 

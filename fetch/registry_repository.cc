@@ -44,11 +44,6 @@ Result<Digest> DigestOfTagged(std::string_view bytes, std::optional<std::string_
 
 }  // namespace
 
-Status CheckHost(const RegistrySession& session) {
-  if (IsValidRegistry(session.host())) return {};
-  return Error{Code::kInvalid, Quote(session.host()) + " is not a registry host"};
-}
-
 RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
                                        std::string registry, bool trusted)
     : session_(std::move(session)),
@@ -57,7 +52,6 @@ RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session,
       trusted_(trusted) {}
 
 Status RegistryRepository::CheckName() const {
-  RETURN_IF_ERROR(CheckHost(*session_));
   if (IsValidRepositoryPath(path_)) return {};
   return Error{Code::kInvalid, Quote(path_) + " is not a repository name"};
 }

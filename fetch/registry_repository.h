@@ -57,7 +57,4 @@ class RegistryRepository : public RepositorySource {
   const bool trusted_;
 };
 
-// kInvalid where the session's host is none that may stand in a URL.
-Status CheckHost(const RegistrySession& session);
-
 }  // namespace lamina

@@ -1,6 +1,7 @@
 #include "fetch/registry_session.h"
 
 #include <fmt/format.h>
+#include <strings.h>
 
 #include <utility>
 
@@ -21,8 +22,8 @@ constexpr std::string_view kApi = "/v2";
 constexpr uint64_t kMostPemBytes = 16u << 20;
 
 Url BaseUrl(const RegistryEndpoint& endpoint) {
-  const Result<Url> url = Url::Parse(IsValidRegistry(endpoint.host) ? endpoint.api : "");
-  // No request is made for a name that is no host: Registry refuses it first.
+  const Result<Url> url = Url::Parse(endpoint.api);
+  // An endpoint comes from a configuration, which has been checked, or from a registry's name.
   return url ? *url : *Url::Parse("https://invalid.invalid/v2");
 }
 
@@ -71,6 +72,30 @@ std::string AcceptHeader(const std::vector<std::string>& types) {
     out += type;
   }
   return types.empty() ? out + "*/*" : out;
+}
+
+// Tells that the host lives while a long body is still coming.
+class HeardReceiver : public HttpReceiver {
+ public:
+  HeardReceiver(HttpReceiver* receiver, HostHealth* health)
+      : receiver_(receiver), health_(health) {}
+  Result<Next> Begin(const HttpResponse& response) override {
+    health_->Heard();
+    return receiver_->Begin(response);
+  }
+  Result<Next> Receive(ByteSpan bytes) override {
+    health_->Heard();
+    return receiver_->Receive(bytes);
+  }
+
+ private:
+  HttpReceiver* const receiver_;
+  HostHealth* const health_;
+};
+
+// The last word of a header's value, as of "Authorization: Bearer SECRET".
+std::string SecretOfHeader(const std::string& header) {
+  return header.substr(header.find_last_of(" :") + 1);
 }
 
 bool IsRefusal(int status) { return status == 401 || status == 403; }
@@ -161,7 +186,7 @@ std::optional<RegistryAnswer> RegistrySession::FromCache(const RegistryRequest& 
   if (request.redirects == nullptr) return std::nullopt;
   const std::optional<Url> url = request.redirects->Get();
   if (!url) return std::nullopt;
-  HttpOutcome outcome = Send(request, *url, "", deadline);
+  HttpOutcome outcome = Send(request, *url, /*at_home=*/false, "", deadline);
   const bool delivering = outcome.delivering;
   RegistryAnswer answer = Judge(request, *url, std::move(outcome), "");
   if (answer.end == End::kDone) return answer;
@@ -192,7 +217,7 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
   Walk walk{.url = *start};
   while (true) {
     const std::string authorization = walk.at_home ? grant->header : "";
-    HttpOutcome outcome = Send(request, walk.url, authorization, deadline);
+    HttpOutcome outcome = Send(request, walk.url, walk.at_home, authorization, deadline);
     const HttpResponse& response = outcome.response;
     const bool whole = outcome.end == HttpOutcome::End::kAnswered;
     if (whole && IsRedirect(response.status) && response.headers.Find("location")) {
@@ -224,7 +249,8 @@ Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
   if (!request.as_linked && target.starts_with("/v2/"))
     target = PathOf(base_) + target.substr(kApi.size());
   ASSIGN_OR_RETURN(Url url, base_.Resolve(target));
-  const bool told = request.as_linked && target.find("ns=") != std::string::npos;
+  const bool told = request.as_linked && (target.find("?ns=") != std::string::npos ||
+                                          target.find("&ns=") != std::string::npos);
   if (endpoint_.ns.empty() || told) return url;
   return url.WithQuery({{"ns", endpoint_.ns}});
 }
@@ -239,7 +265,16 @@ void RegistrySession::Notice(const Url& url, HostHealth::Clock::time_point began
     health_.Failed(began, outcome.error);
 }
 
-HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url,
+// What the configuration adds goes to the host itself, and gives way to what it has asked for.
+void RegistrySession::AddHeaders(bool authorized, std::vector<std::string>* headers) const {
+  static constexpr std::string_view kAuthorization = "authorization:";
+  for (const std::string& header : endpoint_.headers)
+    if (!authorized ||
+        ::strncasecmp(header.c_str(), kAuthorization.data(), kAuthorization.size()) != 0)
+      headers->push_back(header);
+}
+
+HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url, bool at_home,
                                   const std::string& authorization, const Deadline& deadline) {
   HttpRequest message{.url = url, .headers = {AcceptHeader(request.accept)}, .form = {}};
   // Digests are of the stored bytes. A Content-Encoding that comes nevertheless is a label that
@@ -247,13 +282,12 @@ HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url
   message.headers.emplace_back("Accept-Encoding: identity");
   if (!authorization.empty()) message.headers.push_back("Authorization: " + authorization);
   if (!request.range.empty()) message.headers.push_back("Range: " + request.range);
-  message.receiver = request.receiver;
+  HeardReceiver receiver(request.receiver, &health_);
+  message.receiver = url.SameOrigin(base_) ? &receiver : request.receiver;
   message.head = request.head;
   counters_->requests.fetch_add(1);
   if (!request.range.empty()) counters_->range_requests.fetch_add(1);
-  if (url.SameOrigin(base_))
-    message.headers.insert(message.headers.end(), endpoint_.headers.begin(),
-                           endpoint_.headers.end());
+  if (at_home) AddHeaders(!authorization.empty(), &message.headers);
   const Deadline never(Deadline::Clock::time_point::max());
   const auto began = HostHealth::Clock::now();
   HttpOutcome outcome = http_.Perform(message, request.bounded ? deadline : never);
@@ -293,6 +327,10 @@ RegistryAnswer RegistrySession::Judge(const RegistryRequest& request, const Url&
   if (IsWorthRepeating(answer.status)) answer.end = End::kAgain;
   if (const auto wait = outcome.response.headers.Find("retry-after"))
     answer.retry_after = ParseRetryAfter(*wait, *options_.clock);
+  // Words of the host that repeat what was sent to it are not shown.
+  for (const std::string& header : endpoint_.headers)
+    if (outcome.response.error_body.find(SecretOfHeader(header)) != std::string::npos)
+      outcome.response.error_body.clear();
   const Error error = ErrorOfStatus(outcome.response, authorization);
   const std::string via = url.SameOrigin(base_) ? "" : "redirected to " + url.Origin() + ": ";
   answer.error = Failure(error.code, request.what, via + error.message);

@@ -68,6 +68,8 @@ class RegistrySession {
   RegistrySession(RegistryEndpoint endpoint, RegistryOptions options,
                   std::shared_ptr<RegistryCounters> counters);
 
+  // False where its certificates cannot be read: then every request fails and says so.
+  bool usable() const { return !unusable_; }
   // Leave to make a request, with all its attempts; an error where the host is known to be away.
   Result<HostHealth::Leave> Ask(const std::string& what, const Deadline& deadline);
   // How often a request with this leave is tried.
@@ -96,8 +98,9 @@ class RegistrySession {
   std::optional<RegistryAnswer> FromCache(const RegistryRequest& request, const Deadline& deadline);
   Result<Url> UrlOf(const RegistryRequest& request) const;
   void Notice(const Url& url, HostHealth::Clock::time_point began, const HttpOutcome& outcome);
-  HttpOutcome Send(const RegistryRequest& request, const Url& url, const std::string& authorization,
-                   const Deadline& deadline);
+  void AddHeaders(bool authorized, std::vector<std::string>* headers) const;
+  HttpOutcome Send(const RegistryRequest& request, const Url& url, bool at_home,
+                   const std::string& authorization, const Deadline& deadline);
   Result<Url> NextHop(const Url& from, const HttpHeaders& headers) const;
   RegistryAnswer Judge(const RegistryRequest& request, const Url& url, HttpOutcome outcome,
                        const std::string& authorization) const;

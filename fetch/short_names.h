@@ -16,9 +16,9 @@ namespace lamina {
 
 class ShortNames {
  public:
-  // The files in the order in which they are read (RegistriesConf::FilesOfUser()), each before
-  // those that win over it; those that are not there are left out. A file that is wrong is an error
-  // that names it.
+  // The files in the order in which they are read (RegistriesConf::FilesOfUser(),
+  // AliasFileOfUser()), each before those that win over it; those that are not there are left out.
+  // A file that is wrong is an error that names it.
   static Result<ShortNames> Read(const std::vector<std::string>& files);
 
   // Takes over what one file says; `name` is for messages.

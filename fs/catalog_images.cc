@@ -24,13 +24,15 @@ bool IsKnownIn(Store& store, const std::string& repository, const Digest& digest
   return images && std::find(images->begin(), images->end(), digest) != images->end();
 }
 
-// What the first of the sources that can says; of the errors "not found" says least.
+// What the first of the sources that can says; of the errors "not found" says least. Each may use
+// an equal share of the time that is left.
 template <typename T, typename Ask>
 Result<T> FromAnyOf(const std::vector<std::shared_ptr<RepositorySource>>& sources,
-                    const std::string& name, const Ask& ask) {
+                    const std::string& name, const Deadline& deadline, const Ask& ask) {
   Error last{Code::kNotFound, fmt::format("no source has {}", name)};
-  for (const auto& source : sources) {
-    Result<T> answer = ask(*source);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const auto left = static_cast<int64_t>(sources.size() - i);
+    Result<T> answer = ask(*sources[i], Deadline::After(deadline.remaining() / left));
     if (answer) return answer;
     if (answer.error().code != Code::kNotFound) last = answer.error();
   }
@@ -88,9 +90,10 @@ Result<Document> Catalog::Manifest(const std::string& repository, const Digest& 
     if (stored && stored->has_value()) return Document{digest, "", (*stored)->bytes};
   }
   ASSIGN_OR_RETURN(Document document,
-                   FromAnyOf<Document>(sources, name, [&](RepositorySource& source) {
-                     return source.FetchManifest(digest, NameBound());
-                   }));
+                   FromAnyOf<Document>(sources, name, NameBound(),
+                                       [&](RepositorySource& source, const Deadline& deadline) {
+                                         return source.FetchManifest(digest, deadline);
+                                       }));
   Keep(document, name);
   return document;
 }
@@ -150,9 +153,11 @@ Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources&
   if (stored && stored->has_value()) return std::move((*stored)->bytes);
   const std::string name = "config " + descriptor.digest.ToString();
   ASSIGN_OR_RETURN(
-      std::string bytes, FromAnyOf<std::string>(sources, name, [&](RepositorySource& source) {
-        return source.FetchSmallBlob(descriptor, DocumentLimits().config_bytes, NameBound());
-      }));
+      std::string bytes,
+      FromAnyOf<std::string>(
+          sources, name, NameBound(), [&](RepositorySource& source, const Deadline& deadline) {
+            return source.FetchSmallBlob(descriptor, DocumentLimits().config_bytes, deadline);
+          }));
   if (Status kept = store_.PutDocument(descriptor.digest, descriptor.media_type, bytes); !kept)
     LogWarning(fmt::format("{}: {}", name, kept.error().message));
   LearnPins(descriptor.digest);

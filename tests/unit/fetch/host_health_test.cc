@@ -84,11 +84,48 @@ TEST_F(HostHealthTest, OneRequestThatStalledRefusesNobodyBeforeItIsCertain) {
   EXPECT_EQ(let, 8);
 }
 
-TEST_F(HostHealthTest, NobodyWaitsForAProbeForLong) {
+TEST_F(HostHealthTest, NobodyWaitsForAProbeForLongNorIsRefusedForIt) {
   ASSERT_TRUE(AskInVain(seconds(5)));
   const auto probe = Ask();
   ASSERT_TRUE(probe.has_value());
+  const auto other = Ask();
+  ASSERT_TRUE(other.has_value());
+  EXPECT_FALSE(other->once());
+}
+
+TEST_F(HostHealthTest, APartOfAnAnswerEndsTheProbeThatStillRuns) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  now_ += seconds(2);
+  const auto probe = Ask();
+  ASSERT_TRUE(probe.has_value());
+  ASSERT_FALSE(Ask().has_value());
+  health_.Heard();
+  const auto other = Ask();
+  ASSERT_TRUE(other.has_value());
+  EXPECT_FALSE(other->once());
+}
+
+TEST_F(HostHealthTest, AProbeThatIsOverDoesNotEndAnothers) {
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  auto first = std::make_optional(Ask());
+  ASSERT_TRUE(first->has_value());
+  health_.Heard();
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  ASSERT_TRUE(AskInVain(seconds(5)));
+  now_ += seconds(2);
+  const auto second = Ask();
+  ASSERT_TRUE(second.has_value());
+  first.reset();
   EXPECT_FALSE(Ask().has_value());
+}
+
+TEST_F(HostHealthTest, TimeInWhichNobodyAskedIsNoSilence) {
+  ASSERT_TRUE(AskInVain(milliseconds(600)));
+  now_ += seconds(30);
+  const auto leave = Ask();
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_FALSE(leave->once());
 }
 
 TEST_F(HostHealthTest, AnAnswerEndsIt) {
