@@ -94,9 +94,3 @@ class NthFaultTest(MountCase):
                            ("socket", errno.EMFILE)):
             with self.subTest(call=call, code=code):
                 self.assertGreater(self.fail_each(call, code, f"{registry.host}/app:v1"), 0)
-
-    def test_of_memory(self):
-        """From the opening of the store on: of some 2,600 allocations the first 50 and every 17th after those. (Before that there
-        is the command line alone, whose parser ends the process where it has no memory.)"""
-        self.more = {"LAMINA_FAULT_FROM": "/lamina.db"}
-        self.assertGreater(self.fail_each("malloc", errno.ENOMEM, every=50, step=17), 100)
