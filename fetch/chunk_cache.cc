@@ -331,9 +331,11 @@ Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& ex
     files->DropPages(extent);
     auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
     right = LoadChecked(chunk, extent, *buffer);
+    if (!right && account && account->HasFileAlone()) files->FreeBlocks(extent);
     return right ? ChunkBuffer(std::move(buffer)) : ChunkBuffer();
   };
   RETURN_IF_ERROR(Lead(chunk, check));
+  if (!right && account) account->Settle([this] { return files->DiskBytes(); });
   return right;
 }
 
