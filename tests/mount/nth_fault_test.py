@@ -94,3 +94,8 @@ class NthFaultTest(MountCase):
                            ("socket", errno.EMFILE)):
             with self.subTest(call=call, code=code):
                 self.assertGreater(self.fail_each(call, code, f"{registry.host}/app:v1"), 0)
+
+    def test_of_memory(self):
+        """From the opening of the store on. Smaller ones the libraries take in destructors, where nobody can refuse them."""
+        self.more = {"LAMINA_FAULT_FROM": "/lamina.db", "LAMINA_FAULT_LEAST": "256"}
+        self.assertGreater(self.fail_each("malloc", errno.ENOMEM), 0)

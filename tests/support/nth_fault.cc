@@ -1,7 +1,8 @@
 // A library for LD_PRELOAD that lets the N-th call of one function of the C library fail, counted
 // in the process. The environment arms it: LAMINA_FAULT_CALL (a name of the table below),
 // LAMINA_FAULT_N (1 is the first after main() has begun), LAMINA_FAULT_ERRNO; LAMINA_FAULT_FROM,
-// where it is there, lets the count begin when a file is opened whose path ends so. At its end the
+// where it is there, lets the count begin when a file is opened whose path ends so;
+// LAMINA_FAULT_LEAST lets allocations of at least so many bytes count alone. At its end the
 // process writes how many such calls it made to LAMINA_FAULT_REPORT, so that who runs it knows
 // whether one has failed. Calls that the C library makes inside itself are not seen.
 
@@ -33,6 +34,7 @@ struct Plan {
   char from[64] = {};
   long n = 0;
   int error = 0;
+  size_t least = 0;
 };
 
 std::atomic<long> calls{0};
@@ -50,6 +52,8 @@ void Arm() {
   plan.error = static_cast<int>(std::strtol(error, nullptr, 10));
   const char* from = std::getenv("LAMINA_FAULT_FROM");
   std::snprintf(plan.from, sizeof plan.from, "%s", from == nullptr ? "" : from);
+  const char* least = std::getenv("LAMINA_FAULT_LEAST");
+  plan.least = least == nullptr ? 0 : std::strtoul(least, nullptr, 10);
   counting = from == nullptr;
   armed = true;
 }
@@ -163,10 +167,16 @@ WRAP(int, socket, "socket", (int family, int type, int protocol), (family, type,
 WRAP_OPEN(open)
 WRAP_OPEN(open64)
 
-extern "C" void* malloc(size_t size) { return Fails("malloc") ? nullptr : __libc_malloc(size); }
+namespace {
+bool AllocationFails(size_t size) { return size >= plan.least && Fails("malloc"); }
+}  // namespace
+
+extern "C" void* malloc(size_t size) {
+  return AllocationFails(size) ? nullptr : __libc_malloc(size);
+}
 extern "C" void* calloc(size_t count, size_t size) {
-  return Fails("malloc") ? nullptr : __libc_calloc(count, size);
+  return AllocationFails(count * size) ? nullptr : __libc_calloc(count, size);
 }
 extern "C" void* realloc(void* old, size_t size) {
-  return Fails("malloc") ? nullptr : __libc_realloc(old, size);
+  return AllocationFails(size) ? nullptr : __libc_realloc(old, size);
 }
