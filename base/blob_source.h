@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/result.h"
+#include "base/urgency.h"
 
 namespace lamina {
 
@@ -33,6 +35,10 @@ class BlobSource {
   // resumed inside. There is no bound on the whole (a layer may be huge) but one on the time
   // without a byte. Fewer or more bytes than size() are an error.
   virtual Status Stream(uint64_t offset, const ByteSink& sink) = 0;
+
+  // The same blob for who waits with this urgency; null where nobody is served before others. Reads
+  // of the blob itself are kReader, its streams kStream.
+  virtual std::shared_ptr<BlobSource> WithUrgency(Urgency /*urgency*/) { return nullptr; }
 
   // Where the bytes come from, for messages: "https://registry.example/v2/…" or "oci:/path". No
   // secrets.
