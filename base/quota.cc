@@ -54,6 +54,11 @@ uint64_t Quota::used() const {
   return used_;
 }
 
+size_t Quota::waiting() const {
+  MutexLock lock(mutex_);
+  return waiting_.size();
+}
+
 uint64_t Quota::most_used() const {
   MutexLock lock(mutex_);
   return most_used_;

@@ -5,7 +5,6 @@
 // in the order in which they came. Whoever holds a share must not wait for another one of the same
 // quota. Any thread.
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -56,6 +55,7 @@ class Quota {
   uint64_t limit() const { return limit_; }
   uint64_t used() const EXCLUDES(mutex_);
   uint64_t most_used() const EXCLUDES(mutex_);  // ever at a time
+  size_t waiting() const EXCLUDES(mutex_);
 
  private:
   // In the order in which they are served.

@@ -14,6 +14,8 @@
 
 namespace lamina {
 
+inline constexpr long kMostConnections = 64;
+
 // What every command has.
 struct CommonOptions {
   std::string store;     // folder
@@ -28,6 +30,8 @@ struct CommonOptions {
   std::vector<std::string> insecure_registries;
   std::string cache_size;  // see CacheLimit()
   std::string ca_file;     // additional CA certificates, PEM
+  size_t connections = 8;  // with one registry at a time, 1 to kMostConnections
+  std::vector<std::string> registry_connections;  // "docker.io=4"; the last of a registry counts
   std::string log_level = "info";
   // Of the command line's options, those that only a daemon's own command line can set:
   // "--ca-file".
@@ -91,6 +95,8 @@ struct CopyCommand {
 Result<std::string> AbsolutePath(const std::string& path);
 // "docker.io=300": a registry and a time to live; kInvalid where it is none.
 Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text);
+// "HOST=N"
+Result<std::pair<std::string, size_t>> ParseRegistryConnections(const std::string& text);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 

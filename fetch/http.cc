@@ -1,6 +1,7 @@
 #include "fetch/http.h"
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kIdlePerOrigin = 8;
 constexpr size_t kIdleInAll = 32;
 constexpr std::chrono::seconds kLongestIdle{90};
+constexpr std::chrono::minutes kLongestTurn{10};
+constexpr size_t kMostOrigins = 64;
 
 }  // namespace
 
@@ -39,7 +42,33 @@ struct HttpClient::Lane {
 HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
 HttpClient::~HttpClient() = default;
 
+// Whoever waits for an answer waits for his turn no longer than that. A stream has no such bound,
+// and may well wait for others; but if they wait for what it holds, somebody has to give up.
 HttpOutcome HttpClient::Perform(const HttpRequest& request, const Deadline& deadline) {
+  const std::shared_ptr<Quota> turns = TurnsOf(request.url.Origin());
+  const Deadline bound(std::min(deadline.at(), Deadline::After(kLongestTurn).at()));
+  if (const auto turn = turns->Take(1, request.urgency, bound)) return Exchange(request, deadline);
+  HttpOutcome outcome;
+  outcome.error = {Code::kTimeout,
+                   fmt::format("{}: all {} connections that there may be to it were busy",
+                               request.url.Origin(), options_.connections)};
+  return outcome;
+}
+
+std::shared_ptr<Quota> HttpClient::TurnsOf(const std::string& origin) {
+  MutexLock lock(mutex_);
+  // A registry may redirect to any number of hosts.
+  if (turns_.size() >= kMostOrigins && !turns_.contains(origin))
+    std::erase_if(turns_, [](const auto& item) { return item.second.use_count() == 1; });
+  std::shared_ptr<Quota>& turns = turns_[origin];
+  if (!turns) {
+    const uint64_t all = std::max<size_t>(1, options_.connections);
+    turns = std::make_shared<Quota>(all, all / 4);
+  }
+  return turns;
+}
+
+HttpOutcome HttpClient::Exchange(const HttpRequest& request, const Deadline& deadline) {
   std::unique_ptr<Lane> lane = TakeLane(request.url.Origin());
   if (lane->multi == nullptr || lane->easy == nullptr) {
     HttpOutcome outcome;

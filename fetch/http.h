@@ -1,13 +1,15 @@
 #pragma once
 
 // HttpClient: one HTTP exchange at a time and caller over libcurl, with kept-alive connections per
-// origin (HTTP/2 over TLS where offered). It follows no redirect, repeats nothing and knows no
-// credentials: those are the business of RegistrySession. TLS is 1.2 or later with host and
-// certificate checked; only http and https are spoken; the environment's proxies are used, but
-// never for loopback. Perform() may be called from any thread and blocks at most to its deadline.
+// origin, so many at most (HTTP/2 over TLS where offered). It follows no redirect, repeats nothing
+// and knows no credentials: those are the business of RegistrySession. TLS is 1.2 or later with
+// host and certificate checked; only http and https are spoken; the environment's proxies are used,
+// but never for loopback. Perform() may be called from any thread and blocks at most to its
+// deadline.
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,7 +18,9 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/quota.h"
 #include "base/result.h"
+#include "base/urgency.h"
 #include "fetch/http_headers.h"
 #include "fetch/url.h"
 
@@ -30,6 +34,9 @@ struct HttpOptions {
   // stall_bytes in so long: one that dribbles holds nobody for ever.
   std::chrono::milliseconds stall_timeout{10000};
   uint64_t stall_bytes = 16u << 10;
+  // Exchanges with one origin at a time; the others wait for their turn, see Quota. A fourth is for
+  // readers alone.
+  size_t connections = 8;
   uint64_t header_bytes = 64u << 10;     // of one answer
   uint64_t error_body_bytes = 1u << 20;  // what is kept of a body that is not 2xx
 };
@@ -56,6 +63,7 @@ struct HttpRequest {
   std::optional<std::string> form;   // a POST of application/x-www-form-urlencoded; otherwise a GET
   bool head = false;                 // a HEAD: the answer has no body
   HttpReceiver* receiver = nullptr;  // of a 2xx body; not null
+  Urgency urgency = Urgency::kReader;
 };
 
 struct HttpOutcome {
@@ -82,13 +90,16 @@ class HttpClient {
 
  private:
   struct Lane;  // a connection and its handles
+  std::shared_ptr<Quota> TurnsOf(const std::string& origin);
+  HttpOutcome Exchange(const HttpRequest& request, const Deadline& deadline);
   std::unique_ptr<Lane> TakeLane(const std::string& origin);
   void KeepLane(std::unique_ptr<Lane> lane);
   void DropLanes(const std::string& origin);
 
   const HttpOptions options_;
-  Mutex mutex_;                                                 // leaf; guards the idle lanes
+  Mutex mutex_;                                                 // leaf
   std::vector<std::unique_ptr<Lane>> idle_ GUARDED_BY(mutex_);  // the last used at the end
+  std::map<std::string, std::shared_ptr<Quota>> turns_ GUARDED_BY(mutex_);  // by origin
 };
 
 // A body of at most `limit` bytes as a string; a longer one is kLimit and names `what`.

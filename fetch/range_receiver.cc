@@ -61,6 +61,7 @@ Result<HttpReceiver::Next> RangeReceiver::BeginWhole(const HttpResponse& respons
     return Wrong(Code::kCorrupt, fmt::format("its blob has {} bytes, the descriptor says {}",
                                              Quote(*length, 40), size_));
   skip_ = position_;
+  if (takes_whole_) end_ = size_;
   ranges_ignored_ = position_ != 0 || end_ != size_;
   return Next::kMore;
 }

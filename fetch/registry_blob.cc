@@ -7,6 +7,7 @@
 
 #include "fetch/range_receiver.h"
 #include "fetch/retry.h"
+#include "fetch/split_stream.h"
 
 namespace lamina {
 namespace {
@@ -44,33 +45,51 @@ Status RegistryBlob::CheckBounds(uint64_t offset, uint64_t length) const {
       fmt::format("{} bytes at {} are beyond its end at {}", length, offset, size_));
 }
 
-RegistryAnswer RegistryBlob::Fetch(uint64_t* position, uint64_t end, const ByteSink& sink,
+RegistryBlob::RegistryBlob(const RegistryBlob& other, Urgency urgency)
+    : session_(other.session_),
+      target_(other.target_),
+      scope_(other.scope_),
+      what_(other.what_),
+      size_(other.size_),
+      urgency_(urgency),
+      redirects_(other.redirects_) {}
+
+std::shared_ptr<BlobSource> RegistryBlob::WithUrgency(Urgency urgency) {
+  return std::shared_ptr<BlobSource>(new RegistryBlob(*this, urgency));
+}
+
+RegistryAnswer RegistryBlob::Fetch(Wanted& wanted, const ByteSink& sink, Urgency urgency,
                                    bool bounded, const Deadline& deadline) {
-  RangeReceiver receiver(*position, end, size_, sink, session_->counters().blob_bytes);
+  RangeReceiver receiver(wanted.position, wanted.end, size_, sink, session_->counters().blob_bytes);
+  if (wanted.or_whole) receiver.TakeWholeIfSent();
   RegistryRequest request;
   request.target = target_;
   request.scope = scope_;
   request.what = what_;
   // A whole blob needs no range, and is had from servers that know none.
-  if (*position != 0 || end != size_)
-    request.range = fmt::format("bytes={}-{}", *position, end - 1);
+  if (wanted.position != 0 || wanted.end != size_)
+    request.range = fmt::format("bytes={}-{}", wanted.position, wanted.end - 1);
   request.receiver = &receiver;
-  request.redirects = &redirects_;
+  request.redirects = redirects_.get();
+  request.urgency = urgency;
   request.bounded = bounded;
   RegistryAnswer answer = session_->Try(request, deadline);
-  *position = receiver.position();
+  wanted.position = receiver.position();
+  wanted.end = receiver.end();
+  const bool whole = wanted.position == wanted.end;
   if (receiver.sink_failed()) return answer;
   if (receiver.error()) {
     // The next attempt begins at the registry, which may send us to a better place.
-    if (const auto url = redirects_.Get()) redirects_.Drop(*url);
-    answer.end = *position == end ? End::kFailed : End::kAgain;
+    if (const auto url = redirects_->Get()) redirects_->Drop(*url);
+    answer.end = whole ? End::kFailed : End::kAgain;
     answer.error = session_->Failure(receiver.error()->code, what_, receiver.error()->message);
-  } else if (*position == end) {
+  } else if (whole) {
     answer.end = End::kDone;  // what broke after the last byte does not matter
   } else if (answer.end == End::kDone) {
     answer.end = End::kAgain;
     answer.error = session_->Failure(
-        Code::kCorrupt, what_, fmt::format("the answer ended at byte {} of {}", *position, end));
+        Code::kCorrupt, what_,
+        fmt::format("the answer ended at byte {} of {}", wanted.position, wanted.end));
   } else if (receiver.ranges_ignored()) {
     answer.error.message += ", while it sent the whole blob because it serves no ranges";
   }
@@ -80,8 +99,7 @@ RegistryAnswer RegistryBlob::Fetch(uint64_t* position, uint64_t end, const ByteS
 Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) {
   RETURN_IF_ERROR(CheckBounds(offset, out.size()));
   if (out.empty()) return {};
-  uint64_t position = offset;
-  const uint64_t end = offset + out.size();
+  Wanted wanted{offset, offset + out.size()};
   const ByteSink sink = [&, done = uint64_t{0}](ByteSpan bytes) mutable -> Status {
     std::memcpy(out.data() + done, bytes.data(), bytes.size());
     done += bytes.size();
@@ -89,7 +107,7 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
   };
   Backoff backoff(session_->options().attempts, deadline);
   while (true) {
-    RegistryAnswer answer = Fetch(&position, end, sink, /*bounded=*/true, deadline);
+    RegistryAnswer answer = Fetch(wanted, sink, urgency_, /*bounded=*/true, deadline);
     if (answer.end == End::kDone) return {};
     if (answer.end == End::kFailed || !backoff.WaitForNext(answer.retry_after))
       return std::move(answer.error);
@@ -97,22 +115,38 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
   }
 }
 
+// The first piece tells whether there are ranges.
 Status RegistryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   RETURN_IF_ERROR(CheckBounds(offset, 0));
+  Wanted wanted{offset, size_};
+  const std::shared_ptr<Quota>& memory = session_->options().memory;
+  const bool splits = memory != nullptr && size_ - offset >= SplitStream::kLeast;
+  if (!splits) return StreamPart(wanted, sink);
+  wanted.end = offset + SplitStream::kPiece;
+  wanted.or_whole = true;
+  RETURN_IF_ERROR(StreamPart(wanted, sink));
+  if (wanted.end == size_) return {};
+  const auto fetch = [this](uint64_t begin, uint64_t end, const ByteSink& part_sink) {
+    Wanted part{begin, end};
+    return StreamPart(part, part_sink);
+  };
+  return SplitStream(wanted.end, size_, *memory, fetch).Run(sink);
+}
+
+Status RegistryBlob::StreamPart(Wanted& wanted, const ByteSink& sink) {
   const RegistryOptions& options = session_->options();
   const auto patience = options.stall_timeout * kStallsOfStream;
-  uint64_t position = offset;
-  uint64_t counted_from = offset;
+  uint64_t counted_from = wanted.position;
   Backoff backoff(options.attempts, Deadline::After(patience));
-  while (position < size_) {
-    const uint64_t before = position;
+  while (wanted.position < wanted.end) {
+    const uint64_t before = wanted.position;
     const Deadline deadline = backoff.deadline();
-    RegistryAnswer answer = Fetch(&position, size_, sink, /*bounded=*/false, deadline);
+    RegistryAnswer answer = Fetch(wanted, sink, Urgency::kStream, /*bounded=*/false, deadline);
     if (answer.end == End::kDone) break;
     if (answer.end == End::kFailed) return std::move(answer.error);
-    if (position > before) backoff.set_deadline(Deadline::After(patience));
-    if (position - counted_from >= kProgressBytes) {
-      counted_from = position;
+    if (wanted.position > before) backoff.set_deadline(Deadline::After(patience));
+    if (wanted.position - counted_from >= kProgressBytes) {
+      counted_from = wanted.position;
       backoff = Backoff(options.attempts, backoff.deadline());
     }
     if (!backoff.WaitForNext(answer.retry_after)) return std::move(answer.error);

@@ -24,12 +24,23 @@ class RegistryBlob : public BlobSource {
   uint64_t size() const override { return size_; }
   Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override;
   Status Stream(uint64_t offset, const ByteSink& sink) override;
+  std::shared_ptr<BlobSource> WithUrgency(Urgency urgency) override;
   std::string origin() const override { return session_->base().Origin() + target_; }
 
  private:
-  // One attempt at [*position, end); *position moves with the bytes that went to the sink.
-  RegistryAnswer Fetch(uint64_t* position, uint64_t end, const ByteSink& sink, bool bounded,
+  // What is still to come: [position, end).
+  struct Wanted {
+    uint64_t position = 0;  // moves with the bytes that went to the sink
+    uint64_t end = 0;
+    // Set: a server that has no ranges and sends the whole blob is let, and `end` moves to its end.
+    bool or_whole = false;
+  };
+  // One attempt.
+  RegistryAnswer Fetch(Wanted& wanted, const ByteSink& sink, Urgency urgency, bool bounded,
                        const Deadline& deadline);
+  // As Stream(), of a part.
+  Status StreamPart(Wanted& wanted, const ByteSink& sink);
+  RegistryBlob(const RegistryBlob& other, Urgency urgency);
   Status CheckBounds(uint64_t offset, uint64_t length) const;
 
   const std::shared_ptr<RegistrySession> session_;
@@ -37,7 +48,8 @@ class RegistryBlob : public BlobSource {
   const std::string scope_;
   const std::string what_;
   const uint64_t size_;
-  RedirectCache redirects_;
+  const Urgency urgency_ = Urgency::kReader;  // of reads
+  const std::shared_ptr<RedirectCache> redirects_ = std::make_shared<RedirectCache>();
 };
 
 }  // namespace lamina

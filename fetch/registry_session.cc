@@ -25,11 +25,13 @@ Url BaseUrl(const std::string& host, const RegistryOptions& options) {
   return url ? *url : *Url::Parse("https://invalid.invalid");
 }
 
-HttpOptions HttpOptionsOf(const RegistryOptions& options) {
+HttpOptions HttpOptionsOf(const std::string& host, const RegistryOptions& options) {
+  const auto own = options.connections_of.find(host);
   return {.ca_file = options.ca_file,
           .user_agent = options.user_agent,
           .connect_timeout = options.connect_timeout,
-          .stall_timeout = options.stall_timeout};
+          .stall_timeout = options.stall_timeout,
+          .connections = own == options.connections_of.end() ? options.connections : own->second};
 }
 
 std::string AcceptHeader(const std::vector<std::string>& types) {
@@ -64,7 +66,7 @@ RegistrySession::RegistrySession(const std::string& host, RegistryOptions option
     : host_(host),
       options_(std::move(options)),
       base_(BaseUrl(host_, options_)),
-      http_(HttpOptionsOf(options_)),
+      http_(HttpOptionsOf(host_, options_)),
       auth_(host_, base_, &options_, &http_, &counters_) {}
 
 Error RegistrySession::Failure(Code code, const std::string& what,
@@ -171,6 +173,7 @@ HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url
   if (!request.range.empty()) message.headers.push_back("Range: " + request.range);
   message.receiver = request.receiver;
   message.head = request.head;
+  message.urgency = request.urgency;
   counters_.requests.fetch_add(1);
   if (!request.range.empty()) counters_.range_requests.fetch_add(1);
   const Deadline never(Deadline::Clock::time_point::max());

@@ -42,6 +42,7 @@ struct RegistryRequest {
   bool head = false;                // a HEAD: only the answer's headers are wanted
   HttpReceiver* receiver = nullptr;
   RedirectCache* redirects = nullptr;  // may be null
+  Urgency urgency = Urgency::kReader;
   bool bounded =
       true;  // false: the answer's body may take longer than the deadline, as long as bytes come
 };
