@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "fetch/range_receiver.h"
 #include "fetch/retry.h"
@@ -31,12 +33,13 @@ RegistryRequest BlobRequest(const std::string& path, const Digest& digest) {
 }
 
 RegistryBlob::RegistryBlob(std::shared_ptr<RegistrySession> session, const std::string& path,
-                           const Descriptor& descriptor)
+                           const Descriptor& descriptor, double split_from)
     : session_(std::move(session)),
       target_(BlobRequest(path, descriptor.digest).target),
       scope_(BlobRequest(path, descriptor.digest).scope),
       what_(BlobRequest(path, descriptor.digest).what),
-      size_(descriptor.size) {}
+      size_(descriptor.size),
+      split_from_(split_from) {}
 
 Status RegistryBlob::CheckBounds(uint64_t offset, uint64_t length) const {
   if (offset <= size_ && length <= size_ - offset) return {};
@@ -51,6 +54,7 @@ RegistryBlob::RegistryBlob(const RegistryBlob& other, Urgency urgency)
       scope_(other.scope_),
       what_(other.what_),
       size_(other.size_),
+      split_from_(other.split_from_),
       urgency_(urgency),
       redirects_(other.redirects_) {}
 
@@ -115,7 +119,7 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
   }
 }
 
-// The first piece tells whether there are ranges.
+// The first piece tells whether there are ranges, and whether more connections would help.
 Status RegistryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   RETURN_IF_ERROR(CheckBounds(offset, 0));
   Wanted wanted{offset, size_};
@@ -124,13 +128,35 @@ Status RegistryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   if (!splits) return StreamPart(wanted, sink);
   wanted.end = offset + SplitStream::kPiece;
   wanted.or_whole = true;
-  RETURN_IF_ERROR(StreamPart(wanted, sink));
+  double waited = 0;
+  RETURN_IF_ERROR(StreamHead(wanted, sink, &waited));
   if (wanted.end == size_) return {};
+  if (waited <= split_from_) {
+    wanted.end = size_;
+    return StreamPart(wanted, sink);
+  }
   const auto fetch = [this](uint64_t begin, uint64_t end, const ByteSink& part_sink) {
     Wanted part{begin, end};
     return StreamPart(part, part_sink);
   };
   return SplitStream(wanted.end, size_, *memory, fetch).Run(sink);
+}
+
+Status RegistryBlob::StreamHead(Wanted& wanted, const ByteSink& sink, double* waited) {
+  using Clock = Deadline::Clock;
+  std::optional<Clock::time_point> first;
+  Clock::duration in_sink{0};
+  const ByteSink measured = [&](ByteSpan bytes) -> Status {
+    const auto begun = Clock::now();
+    if (!first) first = begun;
+    Status taken = sink(bytes);
+    in_sink += Clock::now() - begun;
+    return taken;
+  };
+  RETURN_IF_ERROR(StreamPart(wanted, measured));
+  const std::chrono::duration<double> all = Clock::now() - first.value_or(Clock::now());
+  *waited = all.count() > 0 ? 1 - std::chrono::duration<double>(in_sink) / all : 1;
+  return {};
 }
 
 Status RegistryBlob::StreamPart(Wanted& wanted, const ByteSink& sink) {

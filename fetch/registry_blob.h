@@ -17,9 +17,13 @@ RegistryRequest BlobRequest(const std::string& path, const Digest& digest);
 
 class RegistryBlob : public BlobSource {
  public:
-  // `path` is a valid repository path.
+  // A large stream is split where its sink waits for the network for more than this part of the
+  // time, as its first piece tells: one that is fast enough for its sink is best left alone.
+  static constexpr double kSplitFrom = 0.5;
+
+  // `path` is a valid repository path. `split_from` as above; below 0: always.
   RegistryBlob(std::shared_ptr<RegistrySession> session, const std::string& path,
-               const Descriptor& descriptor);
+               const Descriptor& descriptor, double split_from = kSplitFrom);
 
   uint64_t size() const override { return size_; }
   Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override;
@@ -38,6 +42,9 @@ class RegistryBlob : public BlobSource {
   // One attempt.
   RegistryAnswer Fetch(Wanted& wanted, const ByteSink& sink, Urgency urgency, bool bounded,
                        const Deadline& deadline);
+  // The first piece of a large stream, or all of it. How much of the time went by waiting, from its
+  // first byte on, is put into `*waited`: 0 to 1.
+  Status StreamHead(Wanted& wanted, const ByteSink& sink, double* waited);
   // As Stream(), of a part.
   Status StreamPart(Wanted& wanted, const ByteSink& sink);
   RegistryBlob(const RegistryBlob& other, Urgency urgency);
@@ -48,6 +55,7 @@ class RegistryBlob : public BlobSource {
   const std::string scope_;
   const std::string what_;
   const uint64_t size_;
+  const double split_from_;
   const Urgency urgency_ = Urgency::kReader;  // of reads
   const std::shared_ptr<RedirectCache> redirects_ = std::make_shared<RedirectCache>();
 };

@@ -133,8 +133,9 @@ class FetchTest(TransferCase):
 
 class FirstStreamTest(TransferCase):
     def test_a_large_layer_comes_first_in_pieces_each_once(self):
-        """[S17] [S84]"""
+        """[S17] [S84] Where a connection is slower than the pass."""
         self.push_large("tar")
+        self.proxy.fail("/blobs/", rate=16 * MIB)
         self.daemon = self.lamina()
         self.reference = f"{self.proxy.host}/large:large"
         self.daemon.command("fetch", "--index-only", self.reference)
