@@ -3,7 +3,6 @@
 // The functions of OpenSSL that show a state between blocks are deprecated, and nothing has taken
 // their place: EVP hides it. They run the same code on the same instructions.
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
@@ -16,10 +15,6 @@ namespace lamina {
 namespace {
 
 constexpr std::string_view kHexDigits = "0123456789abcdef";
-
-const EVP_MD* Method(Digest::Algorithm algorithm) {
-  return algorithm == Digest::Algorithm::kSha256 ? EVP_sha256() : EVP_sha512();
-}
 
 const char* Name(Digest::Algorithm algorithm) {
   return algorithm == Digest::Algorithm::kSha256 ? "sha256" : "sha512";
@@ -60,11 +55,21 @@ Digest Digest::FromBytes(Algorithm algorithm, ByteSpan bytes) { return Digest(al
 
 Digest Digest::Sha256(ByteSpan content) { return Of(content, Algorithm::kSha256); }
 
+// Takes no memory, which EVP does and the functions that do it in one call: without any they could
+// only abort, or crash.
 Digest Digest::Of(ByteSpan content, Algorithm algorithm) {
   std::array<uint8_t, 64> bytes{};
-  if (EVP_Digest(content.data(), content.size(), bytes.data(), nullptr, Method(algorithm),
-                 nullptr) != 1)
-    std::abort();  // only out of memory can do this
+  if (algorithm == Algorithm::kSha256) {
+    SHA256_CTX context;
+    SHA256_Init(&context);
+    SHA256_Update(&context, content.data(), content.size());
+    SHA256_Final(bytes.data(), &context);
+  } else {
+    SHA512_CTX context;
+    SHA512_Init(&context);
+    SHA512_Update(&context, content.data(), content.size());
+    SHA512_Final(bytes.data(), &context);
+  }
   return Digest(algorithm, bytes);
 }
 
@@ -80,6 +85,12 @@ std::string Digest::hex() const {
 
 std::string Digest::ToString() const { return std::string(Name(algorithm_)) + ":" + hex(); }
 std::string Digest::PathName() const { return std::string(Name(algorithm_)) + "-" + hex(); }
+
+Result<Digest> Digest::FromPathName(std::string_view name) {
+  std::string text(name);
+  if (const size_t dash = text.find('-'); dash != std::string::npos) text[dash] = ':';
+  return Parse(text);
+}
 
 // One of the two contexts, as the algorithm says.
 struct Hasher::State {

@@ -36,6 +36,7 @@ class Digest {
   std::string hex() const;
   std::string ToString() const;  // sha256:1f2e…
   std::string PathName() const;  // sha256-1f2e…: no ':', a safe path component
+  static Result<Digest> FromPathName(std::string_view name);
 
   friend bool operator==(const Digest&, const Digest&) = default;
   friend std::strong_ordering operator<=>(const Digest&, const Digest&) = default;

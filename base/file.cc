@@ -26,6 +26,8 @@ std::string FolderOf(const std::string& path) {
 }
 
 constexpr std::string_view kTemporary = ".tmp.";
+// Folders of one name that are set aside; more are somebody's doing.
+constexpr int kMostAside = 100;
 
 bool IsNumber(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -50,6 +52,34 @@ Result<UniqueFd> OpenFile(const std::string& path, int flags, int mode) {
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return ErrnoError(errno, Named("open", path));
   return UniqueFd(fd);
+}
+
+Result<UniqueFd> OpenOwnFile(const std::string& path, int flags) {
+  const auto open = [&] {
+    return ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  };
+  int fd = open();
+  while (fd < 0 && errno == EINTR) fd = open();
+  // ELOOP: a link; ENXIO: a socket, or a pipe that is to be written; EISDIR: to be written, too.
+  const bool other = fd < 0 && (errno == ELOOP || errno == ENXIO || errno == EISDIR);
+  if (fd < 0 && !other) return ErrnoError(errno, Named("open", path));
+  UniqueFd opened(fd);
+  struct stat st {};
+  if (!other && ::fstat(fd, &st) != 0) return ErrnoError(errno, Named("stat", path));
+  if (other || !S_ISREG(st.st_mode)) return Error{Code::kCorrupt, path + " is no regular file"};
+  return opened;
+}
+
+Status RemoveOwnFile(const std::string& path) {
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
+  if (errno != EISDIR) return ErrnoError(errno, Named("remove", path));
+  for (int serial = 1; serial <= kMostAside; ++serial) {
+    const std::string aside = path + ".aside." + std::to_string(serial);
+    if (::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, aside.c_str(), RENAME_NOREPLACE) == 0)
+      return {};
+    if (errno != EEXIST) break;
+  }
+  return ErrnoError(errno, Named("set aside the folder", path));
 }
 
 Result<uint64_t> FileSize(int fd, std::string_view name) {
@@ -148,8 +178,12 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path, int mode) {
 
 Status AtomicFile::Commit() {
   if (::fsync(fd_.get()) != 0) return ErrnoError(errno, Named("sync", path_));
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
-    return ErrnoError(errno, Named("rename to", path_));
+  int renamed = ::rename(temporary_.c_str(), path_.c_str());
+  if (renamed != 0 && errno == EISDIR) {  // a folder stands there
+    RETURN_IF_ERROR(RemoveOwnFile(path_));
+    renamed = ::rename(temporary_.c_str(), path_.c_str());
+  }
+  if (renamed != 0) return ErrnoError(errno, Named("rename to", path_));
   temporary_.clear();
   return SyncFolder(FolderOf(path_));
 }
@@ -201,7 +235,7 @@ MappedFile::~MappedFile() {
 }
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenOwnFile(path, O_RDONLY));
   return Map(fd.get(), path);
 }
 

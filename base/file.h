@@ -18,6 +18,12 @@ namespace lamina {
 
 // O_CLOEXEC is always added.
 Result<UniqueFd> OpenFile(const std::string& path, int flags, int mode = 0600);
+// A file of the store. kCorrupt where something else stands in its place (a folder, a symbolic
+// link, a pipe); never waits for anybody. Remove it with RemoveOwnFile().
+Result<UniqueFd> OpenOwnFile(const std::string& path, int flags);
+// Makes the name free for a new file. What is no folder is removed; a folder, which none of ours
+// would be, is renamed to PATH.aside.N.
+Status RemoveOwnFile(const std::string& path);
 Result<uint64_t> FileSize(int fd, std::string_view name);
 
 // Exactly out.size() bytes from `offset`, or an error (an early end of file is kIo). `name` is for
@@ -70,6 +76,7 @@ bool FileExists(const std::string& path);
 // give, or that was cut off, reads as zeros and leaves the file damaged.
 class MappedFile {
  public:
+  // As OpenOwnFile() does.
   static Result<MappedFile> Open(const std::string& path);
   // All of an open file; `path` is for messages.
   static Result<MappedFile> Map(int fd, const std::string& path);

@@ -45,9 +45,9 @@ class SingleFlight {
   };
 
   std::shared_ptr<Flight> Join(const Key& key, bool* leads) {
+    auto flight = std::make_shared<Flight>();
     MutexLock lock(mutex_);
-    auto [at, inserted] = flights_.try_emplace(key);
-    if (inserted) at->second = std::make_shared<Flight>();
+    const auto [at, inserted] = flights_.try_emplace(key, std::move(flight));
     *leads = inserted;
     return at->second;
   }

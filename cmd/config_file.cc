@@ -25,7 +25,7 @@ using Items = std::vector<CLI::ConfigItem>;
 void FlattenCache(CLI::ConfigItem& item) {
   if (item.parents != std::vector<std::string>{"cache"}) return;
   item.parents.clear();
-  item.name = "cache-" + item.name;
+  if (item.name != "gc-after") item.name = "cache-" + item.name;
 }
 
 Result<Items> ReadItems(const std::string& path) {

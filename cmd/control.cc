@@ -223,7 +223,7 @@ void ControlServer::Welcome(UniqueFd connection) {
       ::shutdown(client.socket.get(), SHUT_RDWR);
       client.done = true;
     });
-  } catch (const std::system_error& failure) {
+  } catch (const std::exception& failure) {
     const Error error{Code::kUnavailable,
                       std::string("the daemon cannot start a thread: ") + failure.what()};
     (void)SendLine(client.socket.get(), ErrorJson(error), MSG_DONTWAIT).has_value();

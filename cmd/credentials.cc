@@ -99,7 +99,10 @@ RegistryCredentials FromHelper(const Json& file, const std::string& path, const 
   const std::string helper = HelperOf(file, registry);
   if (helper.empty()) return {};
   auto found = AskCredentialHelper(helper, ServerOf(registry), places);
-  if (found) return *std::move(found);
+  if (found) {
+    found->found_in = fmt::format("docker-credential-{} of {}", helper, path);
+    return *std::move(found);
+  }
   LogWarning(fmt::format("no credentials for {} by the helper that {} names: {}", registry, path,
                          found.error().message));
   return {};
@@ -118,7 +121,11 @@ RegistryCredentials FromFile(const std::string& path, const std::string& name,
       return found;
     const Json auths = file.value("auths", Json::object());
     for (const std::string& key : KeysOf(name))
-      if (const auto at = auths.find(key); at != auths.end()) return CredentialsOf(*at);
+      if (const auto at = auths.find(key); at != auths.end()) {
+        RegistryCredentials found = CredentialsOf(*at);
+        found.found_in = path;
+        return found;
+      }
   } catch (const Json::exception&) {
     // The parser's message may quote the file, and the file holds secrets.
     LogWarning(fmt::format("credentials: {} is not in the form of docker's config.json", path));

@@ -55,6 +55,7 @@ void ShowInspection(const Json& answer) {
   Print(fmt::format("  from      {}{}", resolution.value("origin", ""),
                     resolution.value("stale", false) ? " (last known answer)" : ""));
   Print(fmt::format("  tree      {}", status.value("tree", "")));
+  if (answer.value("pinned", false)) Print("  pinned    its bytes are not evicted");
   const Json config = answer.at("config").value("config", Json::object());
   for (const char* key : {"Entrypoint", "Cmd", "Env", "User", "WorkingDir"})
     if (config.is_object() && config.contains(key) && !config[key].is_null())

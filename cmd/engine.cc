@@ -30,7 +30,8 @@ Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
       lock_(std::move(lock)),
       store_(std::move(store)),
       layers_(std::make_unique<LayerStore>(paths_, cache_limit, options.registry.memory)),
-      catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)) {}
+      catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)),
+      garbage_(std::make_unique<GarbageCollector>(paths_, *store_, *layers_, *catalog_)) {}
 
 Engine::~Engine() = default;
 

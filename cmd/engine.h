@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "fs/catalog.h"
+#include "fs/garbage.h"
 #include "fs/layer_store.h"
 #include "fs/layout.h"
 #include "index/store.h"
@@ -28,6 +29,7 @@ class Engine {
   Store& store() { return *store_; }
   LayerStore& layers() { return *layers_; }
   Catalog& catalog() { return *catalog_; }
+  GarbageCollector& garbage() { return *garbage_; }
 
  private:
   Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
@@ -37,6 +39,7 @@ class Engine {
   std::unique_ptr<Store> store_;
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<GarbageCollector> garbage_;
 };
 
 // The store folder where none is given: LAMINA_STORE, /var/lib/lamina as root,

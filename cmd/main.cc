@@ -34,8 +34,9 @@ struct CommandLine {
   CopyCommand copy;
   ReferenceCommand reference;
   AliasCommand alias;
+  CacheCommand cache;
   std::string repository;
-  std::string doctor_mountpoint = "/mnt/images";
+  std::string doctor_subject = "/mnt/images";
   std::string config_file;
   CLI::App* command = nullptr;
   std::function<int()> run;
@@ -62,6 +63,15 @@ std::string CheckCacheSize(const std::string& text) {
   return limit ? std::string() : limit.error().message;
 }
 
+std::string CheckAge(const std::string& text) {
+  const auto age = ParseAge(text);
+  return age ? std::string() : age.error().message;
+}
+
+std::string CheckNow(const std::string& text) {
+  return text == "none" ? "none is no time: use 7d, 12h, 30m or 90s" : CheckAge(text);
+}
+
 void AddCommonOptions(CLI::App& command, CommandLine& line) {
   CommonOptions& common = line.common;
   command
@@ -83,6 +93,28 @@ void AddCommonOptions(CLI::App& command, CommandLine& line) {
                   "(default: 20G, or a tenth of the disk where that is less; in a file: size of "
                   "[cache])")
       ->check(CheckCacheSize);
+}
+
+// Which hosts are asked, and how.
+void AddHostOptions(CLI::App& command, CommonOptions& common) {
+  command.add_option("--insecure-registry", common.insecure_registries,
+                     "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
+  command
+      .add_option("--ca-file", common.ca_file,
+                  "PEM file of CA certificates to trust besides the system's")
+      ->check(CLI::ExistingFile);
+  command
+      .add_option("--hosts-dir", common.hosts_folders,
+                  "folder of containerd's HOST/hosts.toml, which name mirrors (default: "
+                  "/etc/containerd/certs.d)")
+      ->allow_extra_args(false)
+      ->check(CLI::ExistingDirectory);
+  command
+      .add_option("--certs-dir", common.certs_folders,
+                  "folder of HOST[:PORT] with *.crt, *.cert and *.key (default: certs.d of "
+                  "~/.config/containers, /etc/containers and /etc/docker)")
+      ->allow_extra_args(false)
+      ->check(CLI::ExistingDirectory);
 }
 
 void AddSourceOptions(CLI::App& command, CommonOptions& common) {
@@ -127,12 +159,7 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
                   "HOST[:PORT] whose images are --strict (in a file: strict = true of "
                   "[registry.\"HOST\"])")
       ->allow_extra_args(false);
-  command.add_option("--insecure-registry", common.insecure_registries,
-                     "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
-  command
-      .add_option("--ca-file", common.ca_file,
-                  "PEM file of CA certificates to trust besides the system's")
-      ->check(CLI::ExistingFile);
+  AddHostOptions(command, common);
 }
 
 void AddPlatformOption(CLI::App& command, CommonOptions& common) {
@@ -169,6 +196,12 @@ void AddMounting(CLI::App& app, CommandLine& line) {
   mount->add_flag("--link-aliases", line.mount.link_aliases,
                   "let root make aliases by `ln -s` in the folder of a repository, and remove them "
                   "by `rm`; lamina is then asked at each opening of a file");
+  mount
+      ->add_option("--gc-after", line.mount.gc_after,
+                   "how long what nothing names any more is kept when nobody uses it: 7d, 12h, or "
+                   "none for ever (in a file: gc-after of [cache])")
+      ->check(CheckAge)
+      ->capture_default_str();
   AddPlatformOption(*mount, line.common);
   AddSourceOptions(*mount, line.common);
 
@@ -287,6 +320,44 @@ void AddAlias(CLI::App& app, CommandLine& line) {
   AddPlatformOption(*alias, line.common);
 }
 
+void AddCache(CLI::App& app, CommandLine& line) {
+  CLI::App* cache = app.add_subcommand("cache", "What is kept on disk: figures, checks, cleaning");
+  cache->require_subcommand(1);
+  cache->footer("Example:\n  lamina cache stat");
+  NewCommandOf(*cache, line, "stat", "Show how much is kept, of what, and what may go",
+               "lamina cache stat --json", [&] { return RunCacheStat(line.common); });
+  CLI::App* collect = NewCommandOf(
+      *cache, line, "gc", "Remove what no tag, alias, pin or source names and nobody uses",
+      "lamina cache gc --dry-run", [&] { return RunCacheGc(line.common, line.cache); });
+  collect->add_flag("--dry-run", line.cache.dry_run, "only tell what would go");
+  collect
+      ->add_option("--after", line.cache.after,
+                   "keep what was named or used since: 7d, 12h, 30m, 90s (default: nothing)")
+      ->check(CheckNow);
+  CLI::App* verify =
+      NewCommandOf(*cache, line, "verify", "Read what is kept and drop what has not its checksum",
+                   "lamina cache verify debian:bookworm",
+                   [&] { return RunCacheVerify(line.common, line.cache); });
+  CLI::App* clear = NewCommandOf(
+      *cache, line, "clear", "Remove the bytes of layers; readers fetch them again",
+      "lamina cache clear debian:bookworm", [&] { return RunCacheClear(line.common, line.cache); });
+  clear->add_flag("--pinned", line.cache.pinned, "those of pinned images too");
+  CLI::App* pin = NewCommandOf(*cache, line, "pin",
+                               "Keep the image that a reference names now, whatever else goes",
+                               "lamina cache pin --fetch debian:bookworm",
+                               [&] { return RunCachePin(line.common, line.cache); });
+  pin->add_flag("--fetch", line.cache.fetch, "and make it wholly local");
+  CLI::App* unpin = NewCommandOf(*cache, line, "unpin", "Let a pinned image go as others do",
+                                 "lamina cache unpin debian:bookworm",
+                                 [&] { return RunCacheUnpin(line.common, line.cache); });
+  for (CLI::App* command : {verify, clear, pin, unpin}) {
+    CLI::Option* reference = command->add_option("reference", line.cache.reference,
+                                                 "an image, as debian:12 or app@sha256:…");
+    if (command == pin || command == unpin) reference->required();
+  }
+  for (CLI::App* command : {verify, clear, pin}) AddPlatformOption(*command, line.common);
+}
+
 // What comes out of an image without a mount.
 void AddOutput(CLI::App& app, CommandLine& line) {
   CLI::App* cat = NewCommand(app, line, "cat", "Print a file of an image; needs no mount",
@@ -325,11 +396,19 @@ void AddOutput(CLI::App& app, CommandLine& line) {
 }
 
 void AddAbout(CLI::App& app, CommandLine& line) {
-  CLI::App* doctor =
-      NewCommand(app, line, "doctor", "Tell what this machine has and lacks", "lamina doctor",
-                 [&] { return RunDoctor(line.common, line.doctor_mountpoint); });
-  doctor->add_option("mountpoint", line.doctor_mountpoint, "where lamina is or will be mounted")
+  CLI::App* doctor = NewCommand(
+      app, line, "doctor",
+      "Tell what this machine has and lacks, or which hosts an image comes from",
+      "lamina doctor\n  lamina doctor debian:bookworm", [&] {
+        return line.doctor_subject.starts_with("/") ? RunDoctor(line.common, line.doctor_subject)
+                                                    : RunDoctorOf(line.common, line.doctor_subject);
+      });
+  doctor
+      ->add_option("subject", line.doctor_subject,
+                   "where lamina is or will be mounted, from '/'; or an image: the hosts that are "
+                   "asked for it are told, with credentials and certificates, and tried")
       ->capture_default_str();
+  AddHostOptions(*doctor, line.common);
   CLI::App* version = NewCommand(app, line, "version", "Print the version", "lamina version",
                                  [&] { return RunVersion(line.common); });
   for (CLI::App* command : {doctor, version})
@@ -359,8 +438,8 @@ std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
   for (const char* name :
        {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
-        "--strict-registry", "--insecure-registry", "--ca-file", "--cache-size", "--connections",
-        "--registry-connections"}) {
+        "--strict-registry", "--insecure-registry", "--ca-file", "--hosts-dir", "--certs-dir",
+        "--cache-size", "--connections", "--registry-connections"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }
@@ -373,6 +452,10 @@ Status MakeAbsolute(CommonOptions& common) {
   if (!common.ca_file.empty()) {
     ASSIGN_OR_RETURN(common.ca_file, AbsolutePath(common.ca_file));
   }
+  for (auto* folders : {&common.hosts_folders, &common.certs_folders})
+    for (std::string& folder : *folders) {
+      ASSIGN_OR_RETURN(folder, AbsolutePath(folder));
+    }
   return {};
 }
 
@@ -396,6 +479,7 @@ int Main(int argc, char** argv) {
   AddData(app, line);
   AddTags(app, line);
   AddAlias(app, line);
+  AddCache(app, line);
   AddOutput(app, line);
   AddAbout(app, line);
   try {

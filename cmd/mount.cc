@@ -22,6 +22,7 @@
 #include "cmd/control.h"
 #include "cmd/engine.h"
 #include "fs/fuse_session.h"
+#include "fs/garbage_keeper.h"
 #include "fs/namespace.h"
 
 namespace lamina {
@@ -82,6 +83,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
              const std::function<void()>& ready) {
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
+  ASSIGN_OR_RETURN(const auto gc_after, ParseAge(command.gc_after));
   RETURN_IF_ERROR(MakeFolders(common.store));
   // A peer that closes its socket is an error of that write, not the end of the daemon.
   std::signal(SIGPIPE, SIG_IGN);
@@ -107,6 +109,8 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
                                return Perform(*engine, request, replies);
                              });
     if (!control) return control.error();
+    std::optional<GarbageKeeper> keeper;
+    if (gc_after) keeper.emplace(engine->garbage(), GarbageKeeper::Times{.after = *gc_after});
     LogInfo(fmt::format("lamina {} serves {} from the store {}", VersionText(), command.mountpoint,
                         common.store));
     served = (*session)->Run();

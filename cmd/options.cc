@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "base/errno.h"
@@ -67,6 +68,42 @@ Result<std::pair<std::string, size_t>> ParseRegistryConnections(const std::strin
   return std::make_pair(parsed->first, static_cast<size_t>(parsed->second));
 }
 
+RegistryPlaces RegistryPlacesOf(const CommonOptions& common) {
+  RegistryPlaces places;
+  places.registries_conf = &RegistriesConf::FilesOfUser;
+  places.hosts_folders =
+      common.hosts_folders.empty() ? RegistryPlaces::DefaultHostsFolders() : common.hosts_folders;
+  places.certs_folders =
+      common.certs_folders.empty() ? RegistryPlaces::DefaultCertsFolders() : common.certs_folders;
+  places.insecure = common.insecure_registries;
+  places.ca_file = common.ca_file;
+  return places;
+}
+
+RegistryOptions RegistryOptionsOf(const CommonOptions& common) {
+  RegistryOptions options;
+  const auto hosts = std::make_shared<const RegistryHosts>(RegistryPlacesOf(common));
+  options.endpoints = [hosts](const std::string& reference) { return hosts->Find(reference); };
+  options.credentials = [](const std::string& name) { return CredentialsOfHost(name); };
+  return options;
+}
+
+Result<std::optional<std::chrono::seconds>> ParseAge(const std::string& text) {
+  using Age = std::optional<std::chrono::seconds>;
+  if (text == "none") return Age();
+  static const std::map<char, int64_t> kUnits = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86'400}};
+  std::string digits = text;
+  int64_t unit = 1;
+  if (!text.empty() && kUnits.contains(text.back())) {
+    unit = kUnits.at(text.back());
+    digits.pop_back();
+  }
+  if (digits.empty() || digits.size() > 6 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    return Error{Code::kInvalid, Quote(text) + " is no time: use 7d, 12h, 30m, 90s or none"};
+  return Age(std::chrono::seconds(std::stol(digits) * unit));
+}
+
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   CatalogOptions options;
   if (!common.platform.empty()) {
@@ -78,15 +115,13 @@ Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   ASSIGN_OR_RETURN(options.negative_ttls, TtlsOf(common.registry_negative_ttls));
   options.strict = common.strict;
   options.strict_registries = common.strict_registries;
-  options.insecure_registries = common.insecure_registries;
-  options.registry.ca_file = common.ca_file;
+  options.registry = RegistryOptionsOf(common);
   options.registry.connections = common.connections;
   for (const std::string& text : common.registry_connections) {
     ASSIGN_OR_RETURN(const auto own, ParseRegistryConnections(text));
     options.registry.connections_of[own.first] = own.second;
   }
   options.registry.memory = MakeTransferMemory();
-  options.registry.credentials = [](const std::string& name) { return CredentialsOfHost(name); };
   return options;
 }
 

@@ -4,12 +4,15 @@
 // Values.
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
 #include "base/result.h"
+#include "fetch/registry.h"
+#include "fetch/registry_hosts.h"
 #include "fs/catalog.h"
 
 namespace lamina {
@@ -30,6 +33,9 @@ struct CommonOptions {
   std::vector<std::string> insecure_registries;
   std::string cache_size;  // see CacheLimit()
   std::string ca_file;     // additional CA certificates, PEM
+  // Folders of HOST/hosts.toml and of HOST[:PORT]/*.crt; where they are empty, those of the host.
+  std::vector<std::string> hosts_folders;
+  std::vector<std::string> certs_folders;
   size_t connections = 8;  // with one registry at a time, 1 to kMostConnections
   std::vector<std::string> registry_connections;  // "docker.io=4"; the last of a registry counts
   std::string log_level = "info";
@@ -41,8 +47,9 @@ struct CommonOptions {
 struct MountCommand {
   std::string mountpoint = "/mnt/images";
   bool foreground = false;
-  bool private_mount = false;  // no allow_other
-  bool link_aliases = false;   // `ln -s` makes aliases
+  bool private_mount = false;   // no allow_other
+  bool link_aliases = false;    // `ln -s` makes aliases
+  std::string gc_after = "7d";  // see ParseAge()
 };
 
 struct UmountCommand {
@@ -73,6 +80,14 @@ struct ReferenceCommand {
   bool index_only = false;  // fetch
 };
 
+struct CacheCommand {
+  std::string reference;    // empty: all
+  std::string after = "0";  // gc; see ParseAge()
+  bool dry_run = false;     // gc
+  bool pinned = false;      // clear: pinned layers too
+  bool fetch = false;       // pin
+};
+
 struct CatCommand {
   std::string reference;
   std::string path;
@@ -95,6 +110,11 @@ struct CopyCommand {
 Result<std::string> AbsolutePath(const std::string& path);
 // "docker.io=300": a registry and a time to live; kInvalid where it is none.
 Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text);
+// Where it is said which hosts are asked for a name.
+RegistryPlaces RegistryPlacesOf(const CommonOptions& common);
+RegistryOptions RegistryOptionsOf(const CommonOptions& common);
+// Of "7d", "12h", "30m", "90s" or "90" (seconds); nullopt for "none"; kInvalid where it is no time.
+Result<std::optional<std::chrono::seconds>> ParseAge(const std::string& text);
 // "HOST=N"
 Result<std::pair<std::string, size_t>> ParseRegistryConnections(const std::string& text);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);

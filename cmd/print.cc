@@ -19,15 +19,22 @@ void PrintJson(const nlohmann::json& json) {
   Print(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
-int AskAndPrint(const CommonOptions& common, const nlohmann::json& request,
-                const std::function<void(const nlohmann::json&)>& show) {
+int AskAndShow(const CommonOptions& common, const nlohmann::json& request,
+               const std::function<void(const nlohmann::json&, bool as_json)>& show) {
   const auto answer = Ask(common, request);
   if (!answer) return Fail(answer.error());
-  if (common.json)
-    PrintJson(*answer);
-  else
-    show(*answer);
+  show(*answer, common.json);
   return 0;
+}
+
+int AskAndPrint(const CommonOptions& common, const nlohmann::json& request,
+                const std::function<void(const nlohmann::json&)>& show) {
+  return AskAndShow(common, request, [&](const nlohmann::json& answer, bool as_json) {
+    if (as_json)
+      PrintJson(answer);
+    else
+      show(answer);
+  });
 }
 
 std::string Short(const std::string& digest) { return digest.substr(0, 19); }

@@ -18,8 +18,10 @@ std::string Short(const std::string& digest);
 // How long ago an RFC 3339 time was: "5 min"; empty where it is none.
 std::string Age(const std::string& seen);
 
-// Runs a request and prints its answer by `show`, or as JSON where that is asked for; the exit
-// code.
+// Runs a request and gives its answer to `show`, with whether JSON is asked for; the exit code.
+int AskAndShow(const CommonOptions& common, const nlohmann::json& request,
+               const std::function<void(const nlohmann::json&, bool as_json)>& show);
+// Or as JSON where that is asked for, without `show`.
 int AskAndPrint(const CommonOptions& common, const nlohmann::json& request,
                 const std::function<void(const nlohmann::json&)>& show);
 

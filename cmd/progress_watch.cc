@@ -12,7 +12,7 @@ namespace lamina {
 ProgressWatch::ProgressWatch(std::function<bool()> tell) : tell_(std::move(tell)) {
   try {
     thread_ = std::thread([this] { Run(); });
-  } catch (const std::system_error& failure) {
+  } catch (const std::exception& failure) {
     LogDebug(std::string("no progress is told: ") + failure.what());
   }
 }

@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/alias_requests.h"
+#include "cmd/cache_requests.h"
+#include "cmd/fetch_request.h"
 #include "cmd/image_output.h"
-#include "cmd/progress_watch.h"
+#include "cmd/named_image.h"
 #include "cmd/request_json.h"
 #include "cmd/source_requests.h"
 #include "cmd/tag_requests.h"
@@ -23,54 +25,6 @@ namespace lamina {
 namespace {
 
 using Json = nlohmann::json;
-
-struct NamedImage {
-  Reference reference;
-  Resolution resolution;
-  std::shared_ptr<Image> image;
-};
-
-// What a reference names: an index, or of it the image for the platform that the request asks for.
-Result<Resolution> ResolveFor(Engine& engine, const Reference& reference, const Json& request) {
-  ASSIGN_OR_RETURN(Resolution resolution, engine.catalog().Resolve(reference));
-  if (const std::string text = TextOf(request, "platform"); !text.empty()) {
-    ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text));
-    ASSIGN_OR_RETURN(resolution.digest, engine.catalog().DigestForPlatform(
-                                            resolution.repository, resolution.digest, platform));
-  }
-  return resolution;
-}
-
-struct NamedResolution {
-  Reference reference;
-  Resolution resolution;
-};
-
-// Of what a short name may mean, the first that is there. One that cannot be asked ends it: what
-// the next registry has under that name may be somebody else's.
-Result<NamedResolution> ResolveNamed(Engine& engine, const Json& request) {
-  auto texts = request.value("candidates", std::vector<std::string>());
-  if (texts.empty()) texts.push_back(TextOf(request, "reference"));
-  Error last{Code::kInternal, "no name was given"};
-  for (const std::string& text : texts) {
-    ASSIGN_OR_RETURN(Reference reference, Reference::Parse(text));
-    auto resolution = ResolveFor(engine, reference, request);
-    if (resolution) return NamedResolution{std::move(reference), *std::move(resolution)};
-    last = std::move(resolution).error();
-    if (last.code != Code::kNotFound && last.code != Code::kDenied) return last;
-  }
-  if (texts.size() == 1) return last;
-  return Error{Code::kNotFound, fmt::format("none of {} is there; the last: {}",
-                                            fmt::join(texts, ", "), last.message)};
-}
-
-Result<NamedImage> OpenNamed(Engine& engine, const Json& request) {
-  ASSIGN_OR_RETURN(NamedResolution named, ResolveNamed(engine, request));
-  auto& [reference, resolution] = named;
-  ASSIGN_OR_RETURN(auto image,
-                   engine.catalog().OpenImage(resolution.repository, resolution.digest));
-  return NamedImage{std::move(reference), std::move(resolution), std::move(image)};
-}
 
 Result<Json> List(Engine& engine, const Json& request, const Replies&) {
   std::vector<std::string> repositories = engine.catalog().KnownRepositories();
@@ -129,7 +83,10 @@ Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
   const ImageDocuments& documents = named.image->documents();
   named.image->OpenIndexed();
   ASSIGN_OR_RETURN(Json platforms, PlatformsJson(engine, named));
+  ASSIGN_OR_RETURN(const bool pinned,
+                   engine.catalog().IsPinned(documents.repository, documents.digest));
   return Json{{"name", documents.repository},
+              {"pinned", pinned},
               {"platforms", std::move(platforms)},
               {"resolution", ResolutionJson(named.resolution)},
               {"manifest", Json::parse(documents.manifest, nullptr, false)},
@@ -137,42 +94,6 @@ Result<Json> Inspect(Engine& engine, const Json& request, const Replies&) {
               {"status", Json::parse(named.image->StatusJson(engine.catalog().AliasesTo(
                                          documents.repository, documents.digest)),
                                      nullptr, false)}};
-}
-
-// Tells of the indexing of the image meanwhile.
-Result<std::shared_ptr<MountedTree>> EnsureTree(Image& image, const ProgressSink& progress) {
-  const ProgressWatch watch([&] {
-    uint64_t finished = 0;
-    uint64_t all = 0;
-    Json layers = Json::array();
-    for (const auto& layer : image.progress()) {
-      const uint64_t done = layer->done_bytes;
-      const uint64_t of = layer->total_bytes;
-      finished += done;
-      all += of;
-      layers.push_back({done, of});
-    }
-    return progress(Json{{"what", "indexing"},
-                         {"unit", "bytes"},
-                         {"done", finished},
-                         {"of", all},
-                         {"layers", std::move(layers)}});
-  });
-  return image.EnsureTree();
-}
-
-Result<Json> Fetch(Engine& engine, const Json& request, const Replies& replies) {
-  const ProgressSink& progress = replies.progress;
-  ASSIGN_OR_RETURN(const NamedImage named, OpenNamed(engine, request));
-  ASSIGN_OR_RETURN(const auto tree, EnsureTree(*named.image, progress));
-  if (!request.value("index_only", false)) {
-    RETURN_IF_ERROR(named.image->FetchAll([&](uint64_t chunks, uint64_t of) {
-      return progress(Json{{"what", "fetching"}, {"unit", "chunks"}, {"done", chunks}, {"of", of}});
-    }));
-  }
-  return Json{{"name", named.resolution.repository},
-              {"digest", named.resolution.digest.ToString()},
-              {"inodes", tree->tree().inode_count()}};
 }
 
 // --- what comes out of an image without a mount
@@ -247,6 +168,12 @@ Handler HandlerOf(const std::string& command) {
   if (command == "resolve") return Resolve;
   if (command == "inspect") return Inspect;
   if (command == "fetch") return Fetch;
+  if (command == "cache stat") return ShowCache;
+  if (command == "cache gc") return CollectGarbage;
+  if (command == "cache verify") return VerifyCache;
+  if (command == "cache clear") return ClearCache;
+  if (command == "cache pin") return PinImage;
+  if (command == "cache unpin") return UnpinImage;
   if (command == "alias ls") return ListAliases;
   if (command == "alias set") return SetAlias;
   if (command == "alias rm") return RemoveAlias;

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "cmd/request_json.h"
+#include "fetch/registries_conf.h"
 #include "fetch/short_names.h"
 
 namespace lamina {
@@ -16,7 +17,9 @@ namespace {
 Result<std::vector<std::string>> CandidatesOf(const std::string& text) {
   std::vector<std::string> texts;
   if (text.empty() || !ShortNames::IsShort(text)) return texts;
-  ASSIGN_OR_RETURN(const ShortNames names, ShortNames::Read(ShortNames::FilesOfUser()));
+  std::vector<std::string> files = RegistriesConf::FilesOfUser();
+  files.push_back(RegistriesConf::AliasFileOfUser());
+  ASSIGN_OR_RETURN(const ShortNames names, ShortNames::Read(files));
   ASSIGN_OR_RETURN(const std::vector<Reference> candidates, names.Candidates(text));
   for (const Reference& candidate : candidates) texts.push_back(candidate.ToString());
   return texts;
@@ -30,6 +33,12 @@ Result<nlohmann::json> WithFullReference(const nlohmann::json& request) {
   if (candidates.size() == 1) full["reference"] = candidates.front();
   if (candidates.size() > 1) full["candidates"] = candidates;
   return full;
+}
+
+Result<std::vector<std::string>> FullNames(const std::string& text) {
+  ASSIGN_OR_RETURN(auto candidates, CandidatesOf(text));
+  if (candidates.empty()) candidates.push_back(text);
+  return candidates;
 }
 
 Result<std::string> FullName(const std::string& text) {

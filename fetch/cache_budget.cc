@@ -10,6 +10,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <new>
 #include <optional>
 
 #include "base/file.h"
@@ -94,6 +95,11 @@ void CacheBudget::SetPinned(std::set<std::string> layers) {
   pinned_ = std::move(layers);
 }
 
+bool CacheBudget::IsPinned(const std::string& layer) const {
+  MutexLock lock(mutex_);
+  return pinned_.contains(layer);
+}
+
 // --- what goes
 
 Status CacheBudget::MakeRoom() {
@@ -119,7 +125,6 @@ std::string CacheBudget::DataPath(const std::string& name) const {
 // serve until they are closed. Files that took the place of those that were counted stay.
 bool CacheBudget::EvictClosed() {
   std::string name;
-  Files files;
   {
     MutexLock lock(mutex_);
     auto coldest = closed_.end();
@@ -129,17 +134,49 @@ bool CacheBudget::EvictClosed() {
         coldest = at;
     if (coldest == closed_.end()) return false;
     name = coldest->first;
-    files = coldest->second;
-    closed_.erase(coldest);
   }
-  if (StatOf(DataPath(name)).st_ino == files.inode) {
+  evicted_ += Remove(name);
+  return true;
+}
+
+uint64_t CacheBudget::Remove(const std::string& name) {
+  Files files;
+  {
+    MutexLock lock(mutex_);
+    const auto at = closed_.find(name);
+    if (at == closed_.end()) return 0;
+    files = at->second;
+    closed_.erase(at);
+  }
+  const bool same = StatOf(DataPath(name)).st_ino == files.inode;
+  if (same) {
     // The map goes first, so that no map ever stands beside data of another making.
     ::unlink(fmt::format("{}/{}{}", folder_, name, kMap).c_str());
     ::unlink(DataPath(name).c_str());
-    evicted_ += files.bytes;
   }
   used_ -= files.bytes;
-  return true;
+  return same ? files.bytes : 0;
+}
+
+uint64_t CacheBudget::RemoveClosed(const std::string& layer) {
+  MutexLock lock(evicting_);
+  return Remove(layer);
+}
+
+std::shared_ptr<EvictableLayer> CacheBudget::OpenLayer(const std::string& name) {
+  MutexLock lock(mutex_);
+  for (const Account* account : open_)
+    if (account->name_ == name && !account->shared_)
+      if (auto layer = account->layer_.lock()) return layer;
+  return nullptr;
+}
+
+void CacheBudget::Clear(const std::string& layer) {
+  std::shared_ptr<EvictableLayer> open;  // may be the last to hold it: released without the lock
+  MutexLock lock(evicting_);
+  Remove(layer);
+  open = OpenLayer(layer);
+  if (open) open->EvictAll();
 }
 
 bool CacheBudget::EvictOpen(uint64_t bytes) {
@@ -189,9 +226,13 @@ CacheBudget::Account::~Account() {
     budget_->used_ -= counted;
     return;
   }
-  Files& files = budget_->closed_[name_];
-  budget_->used_ -= files.bytes;  // of files that these have replaced
-  files = {counted, used_at_.load(), inode_};
+  try {
+    Files& files = budget_->closed_[name_];
+    budget_->used_ -= files.bytes;  // of files that these have replaced
+    files = {counted, used_at_.load(), inode_};
+  } catch (const std::bad_alloc&) {
+    // Nothing knows of the files until the next start; their bytes stay counted.
+  }
 }
 
 void CacheBudget::Account::SetFile(uint64_t inode, std::weak_ptr<EvictableLayer> layer) {
@@ -217,19 +258,33 @@ void CacheBudget::ForgetClosed(const Account& account) {
   closed_.erase(at);
 }
 
-Status CacheBudget::Account::Reserve(uint64_t bytes) {
+bool CacheBudget::Account::HasFileAlone() const {
+  MutexLock lock(budget_->mutex_);
+  return !shared_;
+}
+
+Result<CacheBudget::Account::Reservation> CacheBudget::Account::Reserve(uint64_t bytes) {
   if (bytes > budget_->limit_)  // nothing that went would help
     return Error{Code::kLimit, fmt::format("{} do not fit in the cache's limit of {}",
                                            HumanSize(bytes), HumanSize(budget_->limit_))};
   budget_->used_ += bytes;
   used_at_.store(budget_->Now(), std::memory_order_relaxed);
-  Status room = budget_->MakeRoom();
-  if (!room) budget_->used_ -= bytes;
+  Reservation room(this, bytes);
+  RETURN_IF_ERROR(budget_->MakeRoom());
   return room;
 }
 
+CacheBudget::Account::Reservation::~Reservation() {
+  if (account_ != nullptr) account_->budget_->used_ -= bytes_;
+}
+
+void CacheBudget::Account::Reservation::Settle(const std::function<uint64_t()>& measure) {
+  account_->Recount(bytes_, measure);
+  account_ = nullptr;
+}
+
 // Measured under the lock, or one who measured earlier could settle later.
-void CacheBudget::Account::Settle(uint64_t reserved, const std::function<uint64_t()>& measure) {
+void CacheBudget::Account::Recount(uint64_t reserved, const std::function<uint64_t()>& measure) {
   MutexLock lock(mutex_);
   const uint64_t now = measure();
   if (now < counted_) budget_->evicted_ += counted_ - now;

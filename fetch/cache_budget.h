@@ -13,6 +13,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -28,6 +29,8 @@ class EvictableLayer {
   // Drops chunks of about `bytes`, or what there is, and tells its account. Chunks that were read
   // since the last call cool down by one step and stay. True where something was dropped.
   virtual bool Evict(uint64_t bytes) = 0;
+  // Drops all chunks but those that somebody is getting at this moment, and tells its account.
+  virtual void EvictAll() = 0;
 };
 
 class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
@@ -46,11 +49,26 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     Account(const Account&) = delete;
     Account& operator=(const Account&) = delete;
 
+    // Room for bytes that are about to be written; what is not settled is given back at the end.
+    class Reservation {
+     public:
+      Reservation(Reservation&& other) noexcept
+          : account_(std::exchange(other.account_, nullptr)), bytes_(other.bytes_) {}
+      Reservation& operator=(Reservation&&) = delete;
+      ~Reservation();
+      // They are written, or are not going to be: `measure` tells what the files take now.
+      void Settle(const std::function<uint64_t()>& measure);
+
+     private:
+      friend class Account;
+      Reservation(Account* account, uint64_t bytes) : account_(account), bytes_(bytes) {}
+      Account* account_;  // null once settled
+      uint64_t bytes_;
+    };
     // Makes room for `bytes` more and counts them. kLimit where nothing can go.
-    Status Reserve(uint64_t bytes);
-    // `measure` tells what the files take now; `reserved` are those bytes of Reserve() that are
-    // used up or given back.
-    void Settle(uint64_t reserved, const std::function<uint64_t()>& measure);
+    Result<Reservation> Reserve(uint64_t bytes);
+    // The files have changed: `measure` tells what they take now.
+    void Settle(const std::function<uint64_t()>& measure) { Recount(0, measure); }
     // What was counted is still there when the account ends.
     void Keep() { keep_ = true; }
     // The layer was read.
@@ -60,8 +78,13 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     // them punched would be served by the other as zeros.
     void SetFile(uint64_t inode, std::weak_ptr<EvictableLayer> layer = {});
 
+    // Nobody else had the same file open when it was told.
+    bool HasFileAlone() const;
+
    private:
     friend class CacheBudget;
+    void Recount(uint64_t reserved, const std::function<uint64_t()>& measure);
+
     const std::shared_ptr<CacheBudget> budget_;
     const std::string name_;  // of the layer's files
     Mutex mutex_;             // leaf
@@ -82,6 +105,12 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   uint64_t evicted_bytes() const { return evicted_.load(); }
   // Of the layers, by Digest::PathName(), nothing goes.
   void SetPinned(std::set<std::string> layers);
+  bool IsPinned(const std::string& layer) const;
+  // Removes what is kept of a layer, by Digest::PathName(), whether it is open or not; of an open
+  // one the chunks, so that its readers go on. Pinned ones too.
+  void Clear(const std::string& layer);
+  // Removes the files of a layer that nobody has open. The bytes that were freed.
+  uint64_t RemoveClosed(const std::string& layer);
 
  private:
   struct Files {
@@ -94,6 +123,9 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   void Scan();
   Status MakeRoom() EXCLUDES(evicting_);
   bool EvictClosed() REQUIRES(evicting_);
+  // Takes it out of what is counted; 0 where it was not there or has other files by now.
+  uint64_t Remove(const std::string& name) REQUIRES(evicting_);
+  std::shared_ptr<EvictableLayer> OpenLayer(const std::string& name);
   bool EvictOpen(uint64_t bytes) REQUIRES(evicting_);
   std::vector<std::shared_ptr<EvictableLayer>> ColdestFirst();
   std::string DataPath(const std::string& name) const;
@@ -108,7 +140,7 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   // One evicts at a time, or each would for all. Held over local I/O, taken before mutex_, and not
   // by what an eviction may set free.
   Mutex evicting_;
-  Mutex mutex_;  // leaf
+  mutable Mutex mutex_;  // leaf
   std::map<std::string, Files> closed_ GUARDED_BY(mutex_);
   std::set<Account*> open_ GUARDED_BY(mutex_);
   std::set<std::string> pinned_ GUARDED_BY(mutex_);

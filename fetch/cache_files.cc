@@ -9,6 +9,7 @@
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "fetch/chunk_walk.h"
 #include "fetch/disk_room.h"
 #include "fetch/sparse_file.h"
 
@@ -19,19 +20,24 @@ CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
     : paths_(std::move(paths)), shape_(shape), data_(std::move(data)), map_(std::move(map)) {}
 
 void CacheFiles::Remove(const CachePaths& paths) {
-  ::unlink(paths.map.c_str());
-  ::unlink(paths.data.c_str());
+  for (const std::string& path : {paths.map, paths.data})
+    if (Status removed = RemoveOwnFile(path); !removed) LogWarning(removed.error().message);
 }
 
 Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenExisting(const CachePaths& paths,
                                                              const ChunkShape& shape) {
-  ASSIGN_OR_RETURN(UniqueFd data, OpenFile(paths.data, O_RDWR | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(UniqueFd data, OpenOwnFile(paths.data, O_RDWR));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(data.get(), paths.data));
   if (size != shape.flat_size)
     return Error{Code::kCorrupt, paths.data + " has " + std::to_string(size) +
                                      " bytes, its layer has " + std::to_string(shape.flat_size)};
   ASSIGN_OR_RETURN(auto map, ChunkMap::Load(paths.map, shape));
   return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
+}
+
+Status CacheFiles::Check(const CachePaths& paths, const ChunkShape& shape) {
+  const auto existing = OpenExisting(paths, shape);
+  return existing ? Status() : Status(existing.error());
 }
 
 Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
@@ -45,12 +51,13 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
 }
 
 Result<std::unique_ptr<CacheFiles>> CacheFiles::Open(const CachePaths& paths,
-                                                     const ChunkShape& shape) {
+                                                     const ChunkShape& shape, bool may_make) {
   auto existing = OpenExisting(paths, shape);
   if (existing) return existing;
   if (existing.error().code != Code::kNotFound)
     LogInfo("cache files dropped, to be fetched again: " + existing.error().message);
   Remove(paths);
+  if (!may_make) return existing;
   auto made = Make(paths, shape);
   if (!made) Remove(paths);
   return made;
@@ -92,6 +99,24 @@ Status CacheFiles::RestoreSize() {
 
 void CacheFiles::FreeBlocks(const ChunkExtent& extent) {
   (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
+}
+
+void CacheFiles::FreeUnnamed(const ChunkOwner& owner) {
+  for (uint64_t at = 0; at < shape_.flat_size;) {
+    const off_t data = ::lseek(data_.get(), static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0) return;  // no data behind it
+    const uint64_t chunk = LastChunkFrom(owner, static_cast<uint64_t>(data));
+    const ChunkExtent extent = owner.Extent(chunk);
+    const uint64_t end = extent.flat_offset + extent.flat_length;
+    if (end <= at) return;  // a table that cannot be
+    if (!Present(chunk)) FreeBlocks(extent);
+    at = end;
+  }
+}
+
+void CacheFiles::DropPages(const ChunkExtent& extent) const {
+  ::posix_fadvise(data_.get(), static_cast<off_t>(extent.flat_offset),
+                  static_cast<off_t>(extent.flat_length), POSIX_FADV_DONTNEED);
 }
 
 bool CacheFiles::HaveNames() const {

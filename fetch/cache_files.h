@@ -30,8 +30,11 @@ struct CachePaths {
 
 class CacheFiles {
  public:
-  // Opens the pair, or makes it anew where there is none that fits.
-  static Result<std::unique_ptr<CacheFiles>> Open(const CachePaths& paths, const ChunkShape& shape);
+  // Opens the pair, or makes it anew where there is none that fits (kNotFound where it may not).
+  static Result<std::unique_ptr<CacheFiles>> Open(const CachePaths& paths, const ChunkShape& shape,
+                                                  bool may_make = true);
+  // Does the pair fit? kNotFound where one is missing, kCorrupt where not.
+  static Status Check(const CachePaths& paths, const ChunkShape& shape);
   // Removes the pair. The map goes first, so that no map ever stands beside data of another making.
   static void Remove(const CachePaths& paths);
 
@@ -46,6 +49,12 @@ class CacheFiles {
   void Drop(uint64_t chunk) { map_->SetAbsent(chunk); }
   // Gives back the blocks of a chunk that was dropped.
   void FreeBlocks(const ChunkExtent& extent);
+  // Frees the blocks of chunks that the map does not name. While nobody writes to the files.
+  void FreeUnnamed(const ChunkOwner& owner);
+  // Writes the header of the map again where it is damaged.
+  Status RepairMap() { return map_->RepairHeader(shape_); }
+  // What is read next comes from the disk.
+  void DropPages(const ChunkExtent& extent) const;
   // False once another pair has taken the place of this one, or nothing has.
   bool HaveNames() const;
   uint64_t Inode() const;  // of the data file

@@ -105,9 +105,9 @@ Status CacheWriter::Impl::AppendWithinBudget(uint64_t flat_offset, ByteSpan byte
   if (DiskBytes() + bytes.size() > most)
     return Error{Code::kLimit,
                  fmt::format("it has half of the cache's limit, {}", HumanSize(most))};
-  RETURN_IF_ERROR(account->Reserve(bytes.size()));
+  ASSIGN_OR_RETURN(auto room, account->Reserve(bytes.size()));
   Status written = WriteIntoHole(file.fd.get(), bytes, flat_offset, paths.data);
-  account->Settle(bytes.size(), [this] { return DiskBytes(); });
+  room.Settle([this] { return DiskBytes(); });
   return written;
 }
 
@@ -131,7 +131,7 @@ void CacheWriter::Impl::FreeReserve() {
     if (after >= before) step *= 2;  // a hole, which may be as long as the file
     freed += before - std::min(before, after);
   } while (end > 0 && freed < wanted);
-  if (account) account->Settle(0, [this] { return DiskBytes(); });
+  if (account) account->Settle([this] { return DiskBytes(); });
 }
 
 // Never 0: a disk that is full although its reserve seems to be free has a quota.
@@ -223,7 +223,7 @@ Status CacheWriter::Commit(const ChunkOwner& owner) {
     return std::move(map).error();
   }
   if (impl_->account) {
-    impl_->account->Settle(0, [&] { return impl_->DiskBytes() + (*map)->DiskBytes(); });
+    impl_->account->Settle([&] { return impl_->DiskBytes() + (*map)->DiskBytes(); });
     impl_->account->Keep();
   }
   return {};

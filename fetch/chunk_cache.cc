@@ -15,6 +15,9 @@ namespace {
 // Reads count up to here: a chunk that was read often stays for so many rounds of eviction.
 constexpr uint8_t kWarmest = 3;
 
+// For whoever is getting a chunk that is to be verified.
+constexpr std::chrono::minutes kVerifyWait{1};
+
 constexpr std::chrono::steady_clock::duration kWarnInterval = std::chrono::minutes(1);
 
 // So many chunks of about 1 MiB are fetched ahead of a reader at a time; of a small cache a part.
@@ -128,6 +131,7 @@ bool LayerCache::Impl::LoadChecked(uint64_t chunk, const ChunkExtent& extent,
 }
 
 void LayerCache::Impl::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+  if (!keeps) return;
   const Status kept = files != nullptr
                           ? KeepNow(chunk, extent, bytes)
                           : Status(Error{Code::kIo, "the cache files could not be made"});
@@ -150,9 +154,9 @@ Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, Byte
 Status LayerCache::Impl::KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent,
                                           ByteSpan bytes) {
   if (!account) return files->Keep(chunk, extent, bytes);
-  RETURN_IF_ERROR(account->Reserve(bytes.size()));
+  ASSIGN_OR_RETURN(auto room, account->Reserve(bytes.size()));
   Status kept = files->Keep(chunk, extent, bytes);
-  account->Settle(bytes.size(), [this] { return files->DiskBytes(); });
+  room.Settle([this] { return files->DiskBytes(); });
   if (kept) warmth[chunk].store(1, std::memory_order_relaxed);
   return kept;
 }
@@ -171,8 +175,20 @@ bool LayerCache::Impl::Evict(uint64_t bytes) {
     const ChunkExtent extent = owner->Extent(chunk);
     if (EvictChunk(chunk, extent)) dropped += extent.flat_length;
   }
-  if (dropped > 0) account->Settle(0, [this] { return files->DiskBytes(); });
+  if (dropped > 0) account->Settle([this] { return files->DiskBytes(); });
   return dropped > 0;
+}
+
+void LayerCache::Impl::EvictAll() {
+  for (uint64_t chunk = 0; chunk < shape.chunk_count; ++chunk)
+    if (files->Present(chunk)) EvictChunk(chunk, owner->Extent(chunk));
+  account->Settle([this] { return files->DiskBytes(); });
+}
+
+// Who reads the chunk without a lock does not believe what he gets, and comes to the flight.
+void LayerCache::Impl::MakeUnready(uint64_t chunk) {
+  ready.Clear(chunk);
+  evictions[chunk % evictions.size()].fetch_add(1);
 }
 
 // False where somebody is getting it at this moment.
@@ -180,12 +196,31 @@ bool LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {
   if (!flights.TryLead(chunk)) return false;
   LedChunks led(flights);
   led.Add(chunk);
-  ready.Clear(chunk);
-  evictions[chunk % evictions.size()].fetch_add(1);
+  MakeUnready(chunk);
   files->Drop(chunk);
   files->FreeBlocks(extent);
   ForgetUnread(chunk, counters->ahead_wasted_bytes);
   return true;
+}
+
+// Is it right, or gone by now? Whoever is getting it is waited for.
+Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& extent) {
+  ChunkFlights::Ticket ticket = flights.Join(chunk);
+  while (!ticket.leads) {
+    const auto landed = flights.Wait(*ticket.flight, Deadline::After(kVerifyWait));
+    if (!landed && landed.error().code == Code::kTimeout) return landed.error();
+    ticket = flights.Join(chunk);
+  }
+  LedChunks led(flights);
+  led.Add(chunk);
+  if (!files->Present(chunk)) return true;
+  RETURN_IF_ERROR(CheckExtent(extent, shape));
+  MakeUnready(chunk);  // before the pages go: nobody reads what has not been checked
+  files->DropPages(extent);
+  auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
+  const bool right = LoadChecked(chunk, extent, *buffer);
+  led.Land(chunk, right ? ChunkBuffer(std::move(buffer)) : ChunkBuffer());
+  return right;
 }
 
 // Files that lost their name (another pass over the layer made new ones) leave nothing behind.
@@ -223,6 +258,13 @@ void LayerCache::Impl::WarnNotKept(const Error& error) {
                          error.message));
 }
 
+// Nobody writes to the file yet, where nobody else has it.
+void LayerCache::Impl::CountFiles(const std::shared_ptr<Impl>& self) {
+  account->SetFile(files->Inode(), self);
+  if (account->HasFileAlone()) files->FreeUnnamed(*owner);
+  account->Settle([this] { return files->DiskBytes(); });
+}
+
 LayerCache::LayerCache(std::shared_ptr<Impl> impl, std::string data_path)
     : impl_(std::move(impl)), data_path_(std::move(data_path)) {}
 
@@ -238,14 +280,12 @@ Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, 
   auto impl = std::make_shared<Impl>(layer, shape, MostAhead(budget.get()));
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
+  impl->keeps = budget == nullptr || budget->limit() > 0;
   if (budget != nullptr) impl->account.emplace(std::move(budget), layer);
-  if (auto files = CacheFiles::Open(paths, shape)) {
+  if (auto files = CacheFiles::Open(paths, shape, impl->keeps)) {
     impl->files = std::move(files).value();
-    if (impl->account) {
-      impl->account->Settle(0, [&] { return impl->files->DiskBytes(); });
-      impl->account->SetFile(impl->files->Inode(), impl);
-    }
-  } else {
+    if (impl->account) impl->CountFiles(impl);
+  } else if (impl->keeps) {
     impl->WarnNotKept(files.error());
   }
   return std::shared_ptr<LayerCache>(new LayerCache(std::move(impl), paths.data));
@@ -294,6 +334,23 @@ Status LayerCache::Fetch(uint64_t first, uint64_t last, const Deadline& deadline
 
 void LayerCache::Offer(uint64_t chunk, ByteSpan bytes) {
   impl_->Offer(chunk, std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.end()));
+}
+
+Result<LayerCache::Verified> LayerCache::Verify(
+    const std::function<bool(uint64_t bytes)>& progress) {
+  Verified verified;
+  if (impl_->files != nullptr) RETURN_IF_ERROR(impl_->files->RepairMap());
+  for (uint64_t chunk = 0; chunk < impl_->shape.chunk_count; ++chunk) {
+    if (impl_->files == nullptr || !impl_->files->Present(chunk)) continue;
+    const ChunkExtent extent = impl_->owner->Extent(chunk);
+    ASSIGN_OR_RETURN(const bool right, impl_->VerifyChunk(chunk, extent));
+    if (!right) verified.bad.push_back(chunk);
+    ++verified.chunks;
+    verified.bytes += extent.flat_length;
+    if (!progress(extent.flat_length))
+      return Error{Code::kCancelled, "nobody waits for it any more"};
+  }
+  return verified;
 }
 
 LayerCache::Usage LayerCache::usage() const {

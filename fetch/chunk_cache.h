@@ -115,7 +115,9 @@ class LayerCache {
  public:
   // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is
   // dropped. A disk that gives no files is no error: then everything is fetched and nothing kept
-  // while this object lives. `budget` says how much may be kept, and may take chunks away again.
+  // while this object lives. `budget` says how much may be kept, and may take chunks away again;
+  // with a limit of 0 no file is made. Blocks that the map does not name, as a process that was
+  // killed while it evicted leaves them, are freed.
   static Result<std::shared_ptr<LayerCache>> Open(const std::string& folder, const Digest& layer,
                                                   std::shared_ptr<ChunkOwner> owner,
                                                   std::shared_ptr<CacheCounters> counters,
@@ -138,6 +140,17 @@ class LayerCache {
   // Makes the data chunks among `first` to `last` local, as far as they can be kept, many by one
   // request. What somebody else is getting is waited for.
   Status Fetch(uint64_t first, uint64_t last, const Deadline& deadline);
+
+  struct Verified {
+    uint64_t chunks = 0;  // that were there
+    uint64_t bytes = 0;
+    std::vector<uint64_t> bad;  // chunks; dropped
+  };
+  // Reads every chunk that is there from the disk, whatever the page cache has, and drops those
+  // that do not have their checksum. The header of the map is written again where it is damaged.
+  // Readers go on meanwhile. `progress` is told the bytes of each chunk, and asked whether to go
+  // on: kCancelled where not.
+  Result<Verified> Verify(const std::function<bool(uint64_t bytes)>& progress);
 
   // Keeps a chunk that was decoded and verified on the way to another one, unless it is there
   // already.

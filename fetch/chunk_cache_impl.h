@@ -23,6 +23,9 @@
 
 namespace lamina {
 
+// An error unless the extent lies within the layer and is no larger than a chunk may be.
+Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape);
+
 // The chunks whose flights one thread leads. What has not landed at the end lands with nothing:
 // whoever waits for it then leads himself.
 class LedChunks {
@@ -69,6 +72,7 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   std::shared_ptr<CacheCounters> counters;
   std::unique_ptr<CacheFiles> files;  // absent where the disk gave none: then nothing is kept
   std::optional<CacheBudget::Account> account;  // absent where nothing limits the cache
+  bool keeps = true;                            // false where the limit of the cache is 0
 
   AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
   std::atomic<uint64_t> epoch{0};
@@ -131,10 +135,14 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   Status KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
 
   bool Evict(uint64_t bytes) override;
+  void EvictAll() override;
   bool EvictChunk(uint64_t chunk, const ChunkExtent& extent);
   void Warm(uint64_t chunk);
+  void MakeUnready(uint64_t chunk);
+  Result<bool> VerifyChunk(uint64_t chunk, const ChunkExtent& extent);
 
   void MarkReady(uint64_t chunk, uint64_t seen_epoch);
+  void CountFiles(const std::shared_ptr<Impl>& self);
   void RestoreSizeIfWrong();
   void WarnNotKept(const Error& error);
 };

@@ -59,7 +59,7 @@ ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& records)
 }
 
 Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape) {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenOwnFile(path, O_RDWR));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
   if (size != PlaceOf(shape.chunk_count))
     return Error{Code::kCorrupt, path + " has the wrong size for its layer"};
@@ -101,6 +101,14 @@ Status ChunkMap::SetPresent(uint64_t chunk, uint32_t checksum) {
 void ChunkMap::SetAbsent(uint64_t chunk) {
   present_.Clear(chunk);
   (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
+}
+
+Status ChunkMap::RepairHeader(const ChunkShape& shape) {
+  const std::string right = EncodeHeader(shape);
+  std::array<uint8_t, kHeaderBytes> there{};
+  const Status read = PreadExactly(fd_.get(), there, 0, path_);
+  if (read && AsText(there) == right) return {};
+  return PwriteExactly(fd_.get(), AsBytes(right), 0, path_);
 }
 
 uint64_t ChunkMap::DiskBytes() const { return BlockBytes(fd_.get()); }

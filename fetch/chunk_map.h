@@ -43,6 +43,8 @@ class ChunkMap {
   Status SetPresent(uint64_t chunk, uint32_t checksum);
   // In memory first. A failed write is no error: the claim is then found wrong when it is verified.
   void SetAbsent(uint64_t chunk);
+  // Writes the file's header again where it is not the one of this shape.
+  Status RepairHeader(const ChunkShape& shape);
   uint64_t DiskBytes() const;  // blocks of the file
 
  private:

@@ -19,16 +19,6 @@ constexpr std::chrono::seconds kAheadBound{10};
 // So long after a chunk could not be kept nothing is fetched ahead.
 constexpr std::chrono::steady_clock::duration kNotKeeping = std::chrono::minutes(1);
 
-Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape) {
-  if (extent.flat_length > kMaxChunkBytes)
-    return Error{Code::kLimit, fmt::format("it has {} bytes, more than the limit of {}",
-                                           extent.flat_length, kMaxChunkBytes)};
-  if (extent.flat_offset > shape.flat_size ||
-      extent.flat_length > shape.flat_size - extent.flat_offset)
-    return Error{Code::kInvalid, "it lies outside of its layer"};
-  return {};
-}
-
 // What an owner throws must not leave a flight behind that nobody lands.
 template <typename Step>
 auto Guarded(Step step) -> decltype(step()) {
@@ -42,6 +32,16 @@ auto Guarded(Step step) -> decltype(step()) {
 }
 
 }  // namespace
+
+Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape) {
+  if (extent.flat_length > kMaxChunkBytes)
+    return Error{Code::kLimit, fmt::format("it has {} bytes, more than the limit of {}",
+                                           extent.flat_length, kMaxChunkBytes)};
+  if (extent.flat_offset > shape.flat_size ||
+      extent.flat_length > shape.flat_size - extent.flat_offset)
+    return Error{Code::kInvalid, "it lies outside of its layer"};
+  return {};
+}
 
 Status ChunkOwner::ProduceRun(uint64_t, uint64_t, const ChunkSink&, const Deadline&, Urgency) {
   return Error{Code::kUnsupported, "nothing is joined here"};

@@ -49,6 +49,7 @@ HttpOutcome HttpClient::Perform(const HttpRequest& request, const Deadline& dead
   const Deadline bound(std::min(deadline.at(), Deadline::After(kLongestTurn).at()));
   if (const auto turn = turns->Take(1, request.urgency, bound)) return Exchange(request, deadline);
   HttpOutcome outcome;
+  outcome.asked = false;
   outcome.error = {Code::kTimeout,
                    fmt::format("{}: all {} connections that there may be to it were busy",
                                request.url.Origin(), options_.connections)};

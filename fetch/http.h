@@ -3,9 +3,9 @@
 // HttpClient: one HTTP exchange at a time and caller over libcurl, with kept-alive connections per
 // origin, so many at most (HTTP/2 over TLS where offered). It follows no redirect, repeats nothing
 // and knows no credentials: those are the business of RegistrySession. TLS is 1.2 or later with
-// host and certificate checked; only http and https are spoken; the environment's proxies are used,
-// but never for loopback. Perform() may be called from any thread and blocks at most to its
-// deadline.
+// host and certificate checked (unless skip_verify says otherwise); only http and https are spoken;
+// the environment's proxies are used, but never for loopback. Perform() may be called from any
+// thread and blocks at most to its deadline.
 
 #include <chrono>
 #include <cstdint>
@@ -27,7 +27,10 @@
 namespace lamina {
 
 struct HttpOptions {
-  std::string ca_file;  // PEM, besides the system's CAs
+  std::string ca_pem;        // CA certificates besides the system's
+  std::string client_cert;   // PEM file; empty: none is shown
+  std::string client_key;    // PEM file; empty: it is in the certificate's
+  bool skip_verify = false;  // any certificate of any name will do
   std::string user_agent;
   std::chrono::milliseconds connect_timeout{5000};  // name, TCP and TLS together
   // A server stalls that has not answered so long after the request was sent, or sends less than
@@ -77,6 +80,7 @@ struct HttpOutcome {
   HttpResponse response;    // status 0 where none came
   Error error;              // unless kAnswered
   bool delivering = false;  // the receiver's Begin() was called
+  bool asked = true;        // false: it never came to its turn
 };
 
 class HttpClient {

@@ -52,7 +52,9 @@ const char* Cause(CURLcode code, long system_error) {
     case CURLE_PEER_FAILED_VERIFICATION:
       return "TLS: its certificate is not trusted";
     case CURLE_SSL_CACERT_BADFILE:
-      return "TLS: the CA file cannot be read";
+      return "TLS: a CA file holds no certificates";
+    case CURLE_SSL_CERTPROBLEM:
+      return "TLS: the client certificate cannot be used";
     case CURLE_SSL_CONNECT_ERROR:
       return "TLS: no agreement with it";
     case CURLE_GOT_NOTHING:
@@ -125,11 +127,19 @@ void HttpTransfer::SetOptions() {
 
 void HttpTransfer::SetTlsOptions() {
   curl_easy_setopt(easy_, CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
-  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYPEER, 1L);
-  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYHOST, 2L);
+  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYPEER, options_.skip_verify ? 0L : 1L);
+  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYHOST, options_.skip_verify ? 0L : 2L);
   curl_easy_setopt(easy_, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
-  // The file takes the place of the system's bundle; the system's folder of CAs stays.
-  if (!options_.ca_file.empty()) curl_easy_setopt(easy_, CURLOPT_CAINFO, options_.ca_file.c_str());
+  if (!options_.client_cert.empty())
+    curl_easy_setopt(easy_, CURLOPT_SSLCERT, options_.client_cert.c_str());
+  if (!options_.client_key.empty())
+    curl_easy_setopt(easy_, CURLOPT_SSLKEY, options_.client_key.c_str());
+  if (options_.ca_pem.empty()) return;
+  // They take the place of the system's bundle; the system's folder of CAs stays. The options
+  // outlive the handle's use of them.
+  curl_blob pem{const_cast<char*>(options_.ca_pem.data()), options_.ca_pem.size(),
+                CURL_BLOB_NOCOPY};
+  curl_easy_setopt(easy_, CURLOPT_CAINFO_BLOB, &pem);
 }
 
 void HttpTransfer::SetRequest() {
@@ -305,10 +315,13 @@ void HttpTransfer::ConcludeBroken(int outcome) {
   const auto code = static_cast<CURLcode>(outcome);
   long system_error = 0;
   curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
-  std::string reason = code == CURLE_OK ? "its answer has no headers" : Cause(code, system_error);
+  // libcurl calls a transfer done that ends before its headers do.
+  std::string reason = code == CURLE_OK ? "it closed the connection in the middle of the headers"
+                                        : Cause(code, system_error);
   if (message_[0] != '\0') reason += " (" + EscapeControl(message_.data()) + ")";
-  const bool lasting = code == CURLE_OK || IsLasting(code);
-  Fail(lasting ? HttpOutcome::End::kFailed : HttpOutcome::End::kBroken, Code::kUnavailable, reason);
+  const HttpOutcome::End end =
+      IsLasting(code) ? HttpOutcome::End::kFailed : HttpOutcome::End::kBroken;
+  Fail(end, Code::kUnavailable, reason);
 }
 
 void HttpTransfer::Fail(HttpOutcome::End end, Code code, const std::string& reason) {

@@ -1,7 +1,8 @@
 #pragma once
 
-// Registry: one registry host over HTTP(S), by the OCI distribution-spec v1.1, and its repositories
-// as RepositorySource. Owns the connections, tokens and counters of that host. Any thread.
+// Registry: one registry over HTTP(S), by the OCI distribution-spec v1.1, and its repositories as
+// RepositorySource. Its images may come from several hosts, mirrors and itself; connections, tokens
+// and counters of all these are owned here. Any thread.
 
 #include <atomic>
 #include <chrono>
@@ -14,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/quota.h"
+#include "fetch/registry_endpoint.h"
 #include "fetch/repository_source.h"
 
 namespace lamina {
@@ -22,6 +24,7 @@ struct RegistryCredentials {
   std::string username;
   std::string password;
   std::string identity_token;  // of docker's config; wins over the password
+  std::string found_in = {};   // the file or helper, for messages
   bool empty() const { return username.empty() && identity_token.empty(); }
 };
 
@@ -29,6 +32,9 @@ struct RegistryOptions {
   // Finds credentials for a registry ("docker.io") or a repository of it
   // ("docker.io/library/debian"); called when the host asks for them. May be empty.
   std::function<RegistryCredentials(const std::string& name)> credentials;
+  // Which hosts are asked for a name. Where it is empty, the registry itself alone, by the two
+  // options that follow.
+  EndpointFinder endpoints;
   bool insecure = false;  // plain HTTP although not loopback
   // Additional CAs (PEM), of certs.d or a test. A registry that has one speaks TLS, also on
   // loopback.
@@ -55,14 +61,23 @@ struct RegistryCounters {
   std::atomic<uint64_t> retries{0};
 };
 
-class Registry : public std::enable_shared_from_this<Registry> {
+class Registry {
  public:
   // `host` is `host[:port]` as in a RepositoryName; docker.io is asked at registry-1.docker.io.
   static std::shared_ptr<Registry> Create(const std::string& host, RegistryOptions options);
   virtual ~Registry() = default;
 
-  virtual std::shared_ptr<RepositorySource> Repository(const std::string& path) = 0;
-  // GET /v2/: that it answers and speaks the API, with the credentials at hand. For `doctor`.
+  // The repository, asked at each of its hosts in turn until one answers: of tags those that are
+  // trusted with them. Which hosts these are may depend on the `tag` that will be asked for.
+  virtual std::shared_ptr<RepositorySource> Repository(const std::string& path,
+                                                       const std::string& tag = "") = 0;
+  // The repository at each host that has the bytes of its image, in the order in which to ask. One
+  // where the host's configuration forbids it or is wrong, which says that whenever it is asked.
+  virtual std::vector<std::shared_ptr<RepositorySource>> Sources(const std::string& path,
+                                                                 const Digest& image) = 0;
+  // The repository at one host.
+  virtual std::shared_ptr<RepositorySource> At(const RegistryEndpoint& endpoint) = 0;
+  // GET /v2/: that one of its hosts answers and speaks the API, with the credentials at hand.
   virtual Status Ping(const Deadline& deadline) = 0;
   // All repositories that the registry's catalog lists, sorted (GET /v2/_catalog, Docker Registry
   // API, paged by Link); kUnsupported or kDenied where it offers none.

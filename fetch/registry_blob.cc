@@ -109,7 +109,8 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
     done += bytes.size();
     return {};
   };
-  Backoff backoff(session_->options().attempts, deadline);
+  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_, deadline));
+  Backoff backoff(session_->Attempts(leave), deadline);
   while (true) {
     RegistryAnswer answer = Fetch(wanted, sink, urgency_, /*bounded=*/true, deadline);
     if (answer.end == End::kDone) return {};
@@ -163,7 +164,8 @@ Status RegistryBlob::StreamPart(Wanted& wanted, const ByteSink& sink) {
   const RegistryOptions& options = session_->options();
   const auto patience = options.stall_timeout * kStallsOfStream;
   uint64_t counted_from = wanted.position;
-  Backoff backoff(options.attempts, Deadline::After(patience));
+  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_, Deadline::After(patience)));
+  Backoff backoff(session_->Attempts(leave), Deadline::After(patience));
   while (wanted.position < wanted.end) {
     const uint64_t before = wanted.position;
     const Deadline deadline = backoff.deadline();

@@ -29,7 +29,7 @@ class RegistryBlob : public BlobSource {
   Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override;
   Status Stream(uint64_t offset, const ByteSink& sink) override;
   std::shared_ptr<BlobSource> WithUrgency(Urgency urgency) override;
-  std::string origin() const override { return session_->base().Origin() + target_; }
+  std::string origin() const override { return session_->origin() + target_; }
 
  private:
   // What is still to come: [position, end).

@@ -50,6 +50,7 @@ Status FetchPages(RegistrySession& session, RegistryRequest request, const PageS
     Result<std::string> next = NextTarget(session.base(), *answer.url, answer.headers);
     if (!next) return session.Failure(next.error().code, request.what, next.error().message);
     request.target = std::move(*next);
+    request.as_linked = true;
   }
   return {};
 }

@@ -44,16 +44,14 @@ Result<Digest> DigestOfTagged(std::string_view bytes, std::optional<std::string_
 
 }  // namespace
 
-Status CheckHost(const RegistrySession& session) {
-  if (IsValidRegistry(session.host())) return {};
-  return Error{Code::kInvalid, Quote(session.host()) + " is not a registry host"};
-}
-
-RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path)
-    : session_(std::move(session)), path_(std::move(path)) {}
+RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
+                                       std::string registry, bool trusted)
+    : session_(std::move(session)),
+      path_(std::move(path)),
+      registry_(std::move(registry)),
+      trusted_(trusted) {}
 
 Status RegistryRepository::CheckName() const {
-  RETURN_IF_ERROR(CheckHost(*session_));
   if (IsValidRepositoryPath(path_)) return {};
   return Error{Code::kInvalid, Quote(path_) + " is not a repository name"};
 }
@@ -128,6 +126,9 @@ Result<Document> RegistryRepository::FetchDocumentOnce(const std::string& name,
     RETURN_IF_ERROR(CheckDocument(receiver.body(), *digest, std::nullopt, full_name));
     return Document{*digest, media_type, std::move(receiver.body())};
   }
+  // Of a tag whose digest the registry does not tell nothing else would show it.
+  if (receiver.body().empty())
+    return Error{Code::kCorrupt, full_name + ": it sent an empty document"};
   const auto claim = answer.headers.Find("docker-content-digest");
   ASSIGN_OR_RETURN(const Digest found, DigestOfTagged(receiver.body(), claim, full_name));
   return Document{found, media_type, std::move(receiver.body())};
@@ -154,6 +155,7 @@ Result<std::vector<Descriptor>> RegistryRepository::FetchReferrers(const Digest&
                                                                    const std::string& artifact_type,
                                                                    const Deadline& deadline) {
   RETURN_IF_ERROR(CheckName());
+  if (!trusted_) return std::vector<Descriptor>();
   auto referrers = AskReferrersApi(subject, artifact_type, deadline);
   if (referrers) return referrers;
   // 404 is what the specification says; others answer as they do to whatever they do not know.

@@ -14,8 +14,11 @@ namespace lamina {
 
 class RegistryRepository : public RepositorySource {
  public:
-  // `path` may be anything; every method of an invalid one fails.
-  RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path);
+  // `path` may be anything; every method of an invalid one fails. `registry` is the one that the
+  // session's host speaks for. Of a host that is not `trusted` with what may change nothing is
+  // believed of that: it has no referrers, and nobody asks it for tags.
+  RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
+                     std::string registry, bool trusted);
 
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
   // By a HEAD, which every registry counts for less than a GET, or not at all.
@@ -31,8 +34,8 @@ class RegistryRepository : public RepositorySource {
   bool MayHold(const Digest&) override { return true; }
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Descriptor& descriptor) override;
   Result<std::vector<std::string>> ListTags(const Deadline& deadline) override;
-  std::string origin() const override { return session_->base().Origin(); }
-  std::string pool_key() const override { return session_->host(); }
+  std::string origin() const override { return session_->origin(); }
+  std::string pool_key() const override { return registry_; }
 
  private:
   Status CheckName() const;
@@ -50,9 +53,8 @@ class RegistryRepository : public RepositorySource {
 
   const std::shared_ptr<RegistrySession> session_;
   const std::string path_;
+  const std::string registry_;
+  const bool trusted_;
 };
-
-// kInvalid where the session's host is none that may stand in a URL.
-Status CheckHost(const RegistrySession& session);
 
 }  // namespace lamina

@@ -1,9 +1,11 @@
 #include "fetch/registry_session.h"
 
 #include <fmt/format.h>
+#include <strings.h>
 
 #include <utility>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "fetch/reference.h"
 #include "fetch/registry_errors.h"
@@ -16,22 +18,55 @@ using End = RegistryAnswer::End;
 
 constexpr int kMostRedirects = 5;
 
-Url BaseUrl(const std::string& host, const RegistryOptions& options) {
-  const bool plain = options.insecure || (IsLoopbackRegistry(host) && options.ca_file.empty());
-  const std::string asked = host == "docker.io" ? "registry-1.docker.io" : host;
-  const Result<Url> url =
-      Url::Parse(IsValidRegistry(host) ? (plain ? "http://" : "https://") + asked : "");
-  // No request is made for a name that is no host: Registry refuses it first.
-  return url ? *url : *Url::Parse("https://invalid.invalid");
+constexpr std::string_view kApi = "/v2";
+constexpr uint64_t kMostPemBytes = 16u << 20;
+
+Url BaseUrl(const RegistryEndpoint& endpoint) {
+  const Result<Url> url = Url::Parse(endpoint.api);
+  // An endpoint comes from a configuration, which has been checked, or from a registry's name.
+  return url ? *url : *Url::Parse("https://invalid.invalid/v2");
 }
 
-HttpOptions HttpOptionsOf(const std::string& host, const RegistryOptions& options) {
-  const auto own = options.connections_of.find(host);
-  return {.ca_file = options.ca_file,
-          .user_agent = options.user_agent,
-          .connect_timeout = options.connect_timeout,
-          .stall_timeout = options.stall_timeout,
-          .connections = own == options.connections_of.end() ? options.connections : own->second};
+std::string PathOf(const Url& url) {
+  const size_t path = url.text().find('/', url.text().find("://") + 3);
+  return path == std::string::npos ? "" : url.text().substr(path);
+}
+
+RegistryOptions OptionsAt(RegistryOptions options, const RegistryEndpoint& endpoint) {
+  options.connect_timeout = endpoint.connect_timeout.value_or(options.connect_timeout);
+  return options;
+}
+
+// All CAs in one text.
+Result<std::string> ReadPem(const std::vector<std::string>& files) {
+  std::string pem;
+  for (const std::string& file : files) {
+    const auto text = ReadWholeFile(file, kMostPemBytes);
+    if (!text) return text.error().Within("TLS: the CA file cannot be read");
+    pem += *text + "\n";
+  }
+  return pem;
+}
+
+HttpOptions HttpOptionsOf(const RegistryOptions& options, const RegistryEndpoint& endpoint,
+                          std::optional<Error>* unusable) {
+  const TlsOptions& tls = endpoint.tls;
+  const auto own = options.connections_of.find(endpoint.host);
+  HttpOptions http{
+      .ca_pem = {},
+      .client_cert = tls.client_cert,
+      .client_key = tls.client_key,
+      .skip_verify = tls.skip_verify,
+      .user_agent = options.user_agent,
+      .connect_timeout = options.connect_timeout,
+      .stall_timeout = options.stall_timeout,
+      .connections = own == options.connections_of.end() ? options.connections : own->second};
+  auto pem = ReadPem(tls.ca_files);
+  if (pem)
+    http.ca_pem = *std::move(pem);
+  else
+    *unusable = pem.error();
+  return http;
 }
 
 std::string AcceptHeader(const std::vector<std::string>& types) {
@@ -41,6 +76,30 @@ std::string AcceptHeader(const std::vector<std::string>& types) {
     out += type;
   }
   return types.empty() ? out + "*/*" : out;
+}
+
+// Tells that the host lives while a long body is still coming.
+class HeardReceiver : public HttpReceiver {
+ public:
+  HeardReceiver(HttpReceiver* receiver, HostHealth* health)
+      : receiver_(receiver), health_(health) {}
+  Result<Next> Begin(const HttpResponse& response) override {
+    health_->Heard();
+    return receiver_->Begin(response);
+  }
+  Result<Next> Receive(ByteSpan bytes) override {
+    health_->Heard();
+    return receiver_->Receive(bytes);
+  }
+
+ private:
+  HttpReceiver* const receiver_;
+  HostHealth* const health_;
+};
+
+// The last word of a header's value, as of "Authorization: Bearer SECRET".
+std::string SecretOfHeader(const std::string& header) {
+  return header.substr(header.find_last_of(" :") + 1);
 }
 
 bool IsRefusal(int status) { return status == 401 || status == 403; }
@@ -62,16 +121,34 @@ void RedirectCache::Drop(const Url& url) {
   if (url_ && url_->text() == url.text()) url_.reset();
 }
 
-RegistrySession::RegistrySession(const std::string& host, RegistryOptions options)
-    : host_(host),
-      options_(std::move(options)),
-      base_(BaseUrl(host_, options_)),
-      http_(HttpOptionsOf(host_, options_)),
-      auth_(host_, base_, &options_, &http_, &counters_) {}
+RegistrySession::RegistrySession(RegistryEndpoint endpoint, RegistryOptions options,
+                                 std::shared_ptr<RegistryCounters> counters)
+    : endpoint_(std::move(endpoint)),
+      options_(OptionsAt(std::move(options), endpoint_)),
+      base_(BaseUrl(endpoint_)),
+      counters_(std::move(counters)),
+      http_(HttpOptionsOf(options_, endpoint_, &unusable_)),
+      auth_(endpoint_.host, base_, &options_, &http_, counters_.get()) {}
+
+std::string RegistrySession::origin() const {
+  std::string text = endpoint_.api;
+  if (text.ends_with(kApi)) text.resize(text.size() - kApi.size());
+  return text;
+}
 
 Error RegistrySession::Failure(Code code, const std::string& what,
                                const std::string& reason) const {
-  return {code, fmt::format("{}: {}: {}", EscapeControl(host_), what, reason)};
+  return {code, fmt::format("{}: {}: {}", EscapeControl(endpoint_.host), what, reason)};
+}
+
+Result<HostHealth::Leave> RegistrySession::Ask(const std::string& what, const Deadline& deadline) {
+  auto leave = health_.Ask(deadline);
+  if (leave) return leave;
+  return Failure(leave.error().code, what, "not asked, since it is away: " + leave.error().message);
+}
+
+int RegistrySession::Attempts(const HostHealth::Leave& leave) const {
+  return leave.once() ? 1 : options_.attempts;
 }
 
 RegistryAnswer RegistrySession::Refuse(const RegistryRequest& request, const Error& error) const {
@@ -81,15 +158,22 @@ RegistryAnswer RegistrySession::Refuse(const RegistryRequest& request, const Err
 }
 
 RegistryAnswer RegistrySession::Run(const RegistryRequest& request, const Deadline& deadline) {
-  Backoff backoff(options_.attempts, deadline);
+  auto leave = Ask(request.what, deadline);
+  if (!leave) {
+    RegistryAnswer away;
+    away.error = leave.error();
+    return away;
+  }
+  Backoff backoff(Attempts(*leave), deadline);
   while (true) {
     RegistryAnswer answer = Try(request, deadline);
     if (answer.end != End::kAgain || !backoff.WaitForNext(answer.retry_after)) return answer;
-    counters_.retries.fetch_add(1);
+    counters_->retries.fetch_add(1);
   }
 }
 
 RegistryAnswer RegistrySession::Try(const RegistryRequest& request, const Deadline& deadline) {
+  if (unusable_) return Refuse(request, *unusable_);
   if (std::optional<RegistryAnswer> answer = FromCache(request, deadline))
     return std::move(*answer);
   bool refused_elsewhere = false;
@@ -106,7 +190,7 @@ std::optional<RegistryAnswer> RegistrySession::FromCache(const RegistryRequest& 
   if (request.redirects == nullptr) return std::nullopt;
   const std::optional<Url> url = request.redirects->Get();
   if (!url) return std::nullopt;
-  HttpOutcome outcome = Send(request, *url, "", deadline);
+  HttpOutcome outcome = Send(request, *url, /*at_home=*/false, "", deadline);
   const bool delivering = outcome.delivering;
   RegistryAnswer answer = Judge(request, *url, std::move(outcome), "");
   if (answer.end == End::kDone) return answer;
@@ -126,7 +210,7 @@ struct RegistrySession::Walk {
 RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
                                              const Deadline& deadline, bool* refused_elsewhere) {
   *refused_elsewhere = false;
-  Result<Url> start = base_.Resolve(request.target);
+  Result<Url> start = UrlOf(request);
   if (!start) return Refuse(request, start.error());
   // What the first hop is sent belongs to the registry, so nothing that a target says leads
   // elsewhere.
@@ -137,7 +221,7 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
   Walk walk{.url = *start};
   while (true) {
     const std::string authorization = walk.at_home ? grant->header : "";
-    HttpOutcome outcome = Send(request, walk.url, authorization, deadline);
+    HttpOutcome outcome = Send(request, walk.url, walk.at_home, authorization, deadline);
     const HttpResponse& response = outcome.response;
     const bool whole = outcome.end == HttpOutcome::End::kAnswered;
     if (whole && IsRedirect(response.status) && response.headers.Find("location")) {
@@ -163,7 +247,38 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
   }
 }
 
-HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url,
+// `ns` tells a mirror of many registries which one is meant, as containerd tells it.
+Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
+  std::string target = request.target;
+  if (!request.as_linked && target.starts_with("/v2/"))
+    target = PathOf(base_) + target.substr(kApi.size());
+  ASSIGN_OR_RETURN(Url url, base_.Resolve(target));
+  const bool told = request.as_linked && (target.find("?ns=") != std::string::npos ||
+                                          target.find("&ns=") != std::string::npos);
+  if (endpoint_.ns.empty() || told) return url;
+  return url.WithQuery({{"ns", endpoint_.ns}});
+}
+
+// Only what the host itself does counts, not a place that it sends us to.
+void RegistrySession::Notice(const Url& url, HostHealth::Clock::time_point began,
+                             const HttpOutcome& outcome) {
+  if (!url.SameOrigin(base_) || !outcome.asked) return;
+  if (outcome.response.status != 0)
+    health_.Heard();
+  else if (outcome.end == HttpOutcome::End::kBroken || outcome.error.code == Code::kTimeout)
+    health_.Failed(began, outcome.error);
+}
+
+// What the configuration adds goes to the host itself, and gives way to what it has asked for.
+void RegistrySession::AddHeaders(bool authorized, std::vector<std::string>* headers) const {
+  static constexpr std::string_view kAuthorization = "authorization:";
+  for (const std::string& header : endpoint_.headers)
+    if (!authorized ||
+        ::strncasecmp(header.c_str(), kAuthorization.data(), kAuthorization.size()) != 0)
+      headers->push_back(header);
+}
+
+HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url, bool at_home,
                                   const std::string& authorization, const Deadline& deadline) {
   HttpRequest message{.url = url, .headers = {AcceptHeader(request.accept)}, .form = {}};
   // Digests are of the stored bytes. A Content-Encoding that comes nevertheless is a label that
@@ -171,13 +286,18 @@ HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url
   message.headers.emplace_back("Accept-Encoding: identity");
   if (!authorization.empty()) message.headers.push_back("Authorization: " + authorization);
   if (!request.range.empty()) message.headers.push_back("Range: " + request.range);
-  message.receiver = request.receiver;
+  HeardReceiver receiver(request.receiver, &health_);
+  message.receiver = url.SameOrigin(base_) ? &receiver : request.receiver;
   message.head = request.head;
   message.urgency = request.urgency;
-  counters_.requests.fetch_add(1);
-  if (!request.range.empty()) counters_.range_requests.fetch_add(1);
+  counters_->requests.fetch_add(1);
+  if (!request.range.empty()) counters_->range_requests.fetch_add(1);
+  if (at_home) AddHeaders(!authorization.empty(), &message.headers);
   const Deadline never(Deadline::Clock::time_point::max());
-  return http_.Perform(message, request.bounded ? deadline : never);
+  const auto began = HostHealth::Clock::now();
+  HttpOutcome outcome = http_.Perform(message, request.bounded ? deadline : never);
+  Notice(url, began, outcome);
+  return outcome;
 }
 
 Result<Url> RegistrySession::NextHop(const Url& from, const HttpHeaders& headers) const {
@@ -186,7 +306,7 @@ Result<Url> RegistrySession::NextHop(const Url& from, const HttpHeaders& headers
   const std::string where = "it redirects to " + next->Origin();
   if (from.https() && !next->https())
     return Error{Code::kDenied, where + ", from TLS to plain HTTP, which is not followed"};
-  const bool plain_allowed = options_.insecure || IsLoopbackHost(next->host());
+  const bool plain_allowed = endpoint_.insecure || IsLoopbackHost(next->host());
   if (!next->https() && !plain_allowed)
     return Error{Code::kDenied, where + " without TLS, which is not followed"};
   return next;
@@ -212,6 +332,10 @@ RegistryAnswer RegistrySession::Judge(const RegistryRequest& request, const Url&
   if (IsWorthRepeating(answer.status)) answer.end = End::kAgain;
   if (const auto wait = outcome.response.headers.Find("retry-after"))
     answer.retry_after = ParseRetryAfter(*wait, *options_.clock);
+  // Words of the host that repeat what was sent to it are not shown.
+  for (const std::string& header : endpoint_.headers)
+    if (outcome.response.error_body.find(SecretOfHeader(header)) != std::string::npos)
+      outcome.response.error_body.clear();
   const Error error = ErrorOfStatus(outcome.response, authorization);
   const std::string via = url.SameOrigin(base_) ? "" : "redirected to " + url.Origin() + ": ";
   answer.error = Failure(error.code, request.what, via + error.message);

@@ -1,8 +1,8 @@
 #pragma once
 
-// RegistrySession: requests to one registry with everything that makes them arrive: scheme,
-// authorisation, redirects by hand, repetition. What the answers mean is the business of its users.
-// Any thread; blocks at most to the deadline.
+// RegistrySession: requests to one host of a registry with everything that makes them arrive:
+// scheme, authorisation, redirects by hand, repetition. What the answers mean is the business of
+// its users. Any thread; blocks at most to the deadline.
 
 #include <chrono>
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "fetch/host_health.h"
 #include "fetch/http.h"
 #include "fetch/registry.h"
 #include "fetch/registry_auth.h"
@@ -34,9 +35,10 @@ class RedirectCache {
 };
 
 struct RegistryRequest {
-  std::string target;  // "/v2/library/debian/tags/list?n=1000"
-  std::string scope;   // "repository:library/debian:pull"; empty for the registry itself
-  std::string what;    // for messages: "manifest 'latest' of library/debian"
+  std::string target;      // "/v2/library/debian/tags/list?n=1000"; /v2 stands for the host's API
+  bool as_linked = false;  // the target is a path of the host's own, which its answer has named
+  std::string scope;       // "repository:library/debian:pull"; empty for the registry itself
+  std::string what;        // for messages: "manifest 'latest' of library/debian"
   std::vector<std::string> accept;  // media types, most wanted first
   std::string range;                // "bytes=0-99", or empty
   bool head = false;                // a HEAD: only the answer's headers are wanted
@@ -64,7 +66,15 @@ struct RegistryAnswer {
 
 class RegistrySession {
  public:
-  RegistrySession(const std::string& host, RegistryOptions options);
+  RegistrySession(RegistryEndpoint endpoint, RegistryOptions options,
+                  std::shared_ptr<RegistryCounters> counters);
+
+  // False where its certificates cannot be read: then every request fails and says so.
+  bool usable() const { return !unusable_; }
+  // Leave to make a request, with all its attempts; an error where the host is known to be away.
+  Result<HostHealth::Leave> Ask(const std::string& what, const Deadline& deadline);
+  // How often a request with this leave is tried.
+  int Attempts(const HostHealth::Leave& leave) const;
 
   // One attempt: asks for authorisation when told to, follows redirects, starts anew once when the
   // target of a redirect refuses.
@@ -75,27 +85,34 @@ class RegistrySession {
   // "<host>: <what>: <reason>"
   Error Failure(Code code, const std::string& what, const std::string& reason) const;
 
-  const std::string& host() const { return host_; }
+  const std::string& host() const { return endpoint_.host; }
   const Url& base() const { return base_; }
+  // "https://mirror.example/prefix": where its API is, for messages and to tell hosts apart.
+  std::string origin() const;
   const RegistryOptions& options() const { return options_; }
-  RegistryCounters& counters() { return counters_; }
+  RegistryCounters& counters() { return *counters_; }
 
  private:
   struct Walk;
   RegistryAnswer FromRegistry(const RegistryRequest& request, const Deadline& deadline,
                               bool* refused_elsewhere);
   std::optional<RegistryAnswer> FromCache(const RegistryRequest& request, const Deadline& deadline);
-  HttpOutcome Send(const RegistryRequest& request, const Url& url, const std::string& authorization,
-                   const Deadline& deadline);
+  Result<Url> UrlOf(const RegistryRequest& request) const;
+  void Notice(const Url& url, HostHealth::Clock::time_point began, const HttpOutcome& outcome);
+  void AddHeaders(bool authorized, std::vector<std::string>* headers) const;
+  HttpOutcome Send(const RegistryRequest& request, const Url& url, bool at_home,
+                   const std::string& authorization, const Deadline& deadline);
   Result<Url> NextHop(const Url& from, const HttpHeaders& headers) const;
   RegistryAnswer Judge(const RegistryRequest& request, const Url& url, HttpOutcome outcome,
                        const std::string& authorization) const;
   RegistryAnswer Refuse(const RegistryRequest& request, const Error& error) const;
 
-  const std::string host_;
+  const RegistryEndpoint endpoint_;
   const RegistryOptions options_;
   const Url base_;
-  RegistryCounters counters_;
+  const std::shared_ptr<RegistryCounters> counters_;
+  std::optional<Error> unusable_;  // what is wrong with its certificates
+  HostHealth health_;
   HttpClient http_;
   RegistryAuth auth_;
 };

@@ -1,42 +1,16 @@
 #include "fetch/short_names.h"
 
-#include <dirent.h>
 #include <fmt/core.h>
-#include <unistd.h>
-
-#include <toml++/toml.h>
-
-#include <algorithm>
-#include <cstdlib>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "fetch/toml_text.h"
 
 namespace lamina {
 namespace {
 
 constexpr uint64_t kMostBytes = 1u << 20;
-constexpr size_t kMostFiles = 1000;
 constexpr size_t kMostSearched = 16;
-
-std::string Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
-// The *.conf of a folder, by name.
-void AddFolder(const std::string& folder, std::vector<std::string>* files) {
-  DIR* open = ::opendir(folder.c_str());
-  if (open == nullptr) return;
-  std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(open)) {
-    const std::string_view name = entry->d_name;
-    if (name.ends_with(".conf") && names.size() < kMostFiles) names.emplace_back(name);
-  }
-  ::closedir(open);
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) files->push_back(folder + "/" + name);
-}
 
 // The name of a short reference without tag and digest.
 std::string_view NamePart(std::string_view text) {
@@ -45,41 +19,12 @@ std::string_view NamePart(std::string_view text) {
   return text.substr(0, text.find(':', slash == std::string_view::npos ? 0 : slash));
 }
 
-Result<toml::table> ParseToml(std::string_view text, const std::string& name) {
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& failure) {
-    return Error{Code::kInvalid, fmt::format("{}: line {}: {}", name, failure.source().begin.line,
-                                             failure.description())};
-  }
-}
-
 Result<std::string> ParseRegistry(const std::string& text, const std::string& name) {
   if (IsValidRegistry(text)) return text;
   return Error{Code::kInvalid, fmt::format("{}: {} is no registry to search", name, Quote(text))};
 }
 
 }  // namespace
-
-std::vector<std::string> ShortNames::FilesOfUser() {
-  const std::string home = Environment("HOME");
-  const std::string of_user = home + "/.config/containers";
-  const std::string of_system = "/etc/containers";
-  std::vector<std::string> files;
-  if (const std::string given = Environment("CONTAINERS_REGISTRIES_CONF"); !given.empty())
-    files.push_back(given);
-  else if (const std::string own = of_user + "/registries.conf"; !home.empty() && FileExists(own))
-    files.push_back(own);
-  else
-    files.push_back(of_system + "/registries.conf");
-  AddFolder(of_system + "/registries.conf.d", &files);
-  if (!home.empty()) AddFolder(of_user + "/registries.conf.d", &files);
-  std::string cache = Environment("XDG_CACHE_HOME");
-  if (cache.empty()) cache = home + "/.cache";
-  if (::geteuid() == 0) cache = "/var/cache";
-  files.push_back(cache + "/containers/short-name-aliases.conf");
-  return files;
-}
 
 Result<ShortNames> ShortNames::Read(const std::vector<std::string>& files) {
   ShortNames names;

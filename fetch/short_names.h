@@ -16,13 +16,10 @@ namespace lamina {
 
 class ShortNames {
  public:
-  // The files in the order in which they are read, each before those that win over it; those that
-  // are not there are left out. A file that is wrong is an error that names it.
+  // The files in the order in which they are read (RegistriesConf::FilesOfUser(),
+  // AliasFileOfUser()), each before those that win over it; those that are not there are left out.
+  // A file that is wrong is an error that names it.
   static Result<ShortNames> Read(const std::vector<std::string>& files);
-  // The files of this user, as podman and skopeo find them: $CONTAINERS_REGISTRIES_CONF,
-  // ~/.config/containers/registries.conf or /etc/containers/registries.conf, the *.conf of the
-  // folders registries.conf.d there, and the aliases that podman has noted.
-  static std::vector<std::string> FilesOfUser();
 
   // Takes over what one file says; `name` is for messages.
   Status Add(std::string_view toml, const std::string& name);

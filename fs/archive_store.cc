@@ -186,6 +186,11 @@ Result<std::vector<ArchiveMember>> MembersOf(const LayerIndex& index) {
 
 }  // namespace
 
+Result<Digest> ArchiveStore::LayerNameOf(const std::string& path) {
+  ASSIGN_OR_RETURN(const FileIdentity identity, IdentifyFile(path));
+  return NameOfPacked(path, identity);
+}
+
 Result<std::shared_ptr<const Archive>> ArchiveStore::Open(const std::string& path,
                                                           const FileIdentity& identity) {
   ASSIGN_OR_RETURN(

@@ -26,6 +26,10 @@ namespace lamina {
 
 class ArchiveStore {
  public:
+  // The name of the layer that the archive is, or would be if it were compressed. kNotFound and the
+  // like where the file is away.
+  static Result<Digest> LayerNameOf(const std::string& path);
+
   // `layers` outlives it.
   explicit ArchiveStore(LayerStore& layers) : layers_(layers) {}
 

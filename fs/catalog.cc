@@ -55,7 +55,7 @@ Catalog::Catalog(StorePaths paths, Store& store, LayerStore& layers, CatalogOpti
       options_(std::move(options)),
       clock_(clock),
       archives_(layers),
-      sources_(store, archives_, options_.registry, options_.insecure_registries),
+      sources_(store, archives_, options_.registry),
       generation_ns_(clock.NowNs()) {}
 
 Catalog::~Catalog() = default;
@@ -124,7 +124,7 @@ Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std
   const std::string host = RegistryPart(repository);
   if (host == "localhost")
     return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
-  const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository));
+  const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository), tag);
   const Deadline deadline = NameBound();
   ASSIGN_OR_RETURN(const auto unmoved, UnmovedDigest(*source, repository, tag, deadline));
   if (unmoved)

@@ -25,6 +25,7 @@
 #include "fetch/registry.h"
 #include "fs/archive_store.h"
 #include "fs/image.h"
+#include "fs/known_content.h"
 #include "fs/layer_store.h"
 #include "fs/open_images.h"
 #include "fs/source_set.h"
@@ -44,7 +45,6 @@ struct CatalogOptions {
   // Nothing shows before its layer has been verified as a whole: for all, or for single registries.
   bool strict = false;
   std::vector<std::string> strict_registries;
-  std::vector<std::string> insecure_registries;
   RegistryOptions registry;
 
   // For a registry or anything below it.
@@ -190,6 +190,32 @@ class Catalog {
   // The image if it is open, else null. Never waits.
   std::shared_ptr<Image> OpenedImage(const std::string& repository, const Digest& digest) const;
 
+  // --- what is kept (catalog_pins.cc)
+  // ------------------------------------------------------------- The image that a reference
+  // resolves to now is neither evicted nor collected. Blocks.
+  Result<Store::PinRow> Pin(const std::string& reference, const Resolution& resolution);
+  // The pins that a reference means, which are removed: those that were made by it, and that of the
+  // digest that it is or last had. kNotFound where there is none. Blocks on local disk.
+  Result<std::vector<Store::PinRow>> Unpin(const Reference& reference);
+  // Is the image pinned, by a pin or an alias to its digest? Blocks on local disk.
+  Result<bool> IsPinned(const std::string& repository, const Digest& digest);
+
+  // Images that are open now, or still held by somebody. Never waits.
+  std::vector<std::shared_ptr<Image>> LiveImages() const;
+  // Who keeps images besides the catalog.
+  struct Keepers {
+    // Images whose names the kernel holds, as "repository@digest".
+    std::function<std::vector<std::string>()> held;
+    // Drops an image, so that it is opened anew when it is asked for again.
+    std::function<void(const Image&)> let_go;
+  };
+  // Empty functions end it; not while one of them may be called.
+  void SetKeepers(Keepers keepers);
+  std::vector<std::string> HeldImages() const;
+  void LetGo(const Image& image);
+  // Repositories of which nothing is known any more are not listed any more. Blocks on local disk.
+  void DropUnknown(const std::set<std::string>& repositories);
+
   // --- sources ----------------------------------------------------------------------------------
   struct Added {
     std::string repository;
@@ -257,7 +283,8 @@ class Catalog {
   Status CheckAlias(const AliasRow& row) const;
   Status ChangeAliases(const Store::AliasChange& change);
   void UpdatePins() EXCLUDES(pins_mutex_);
-  Status AddKnownLayers(const Digest& digest, int depth, std::set<std::string>* layers);
+  void LearnPins(const Digest& document) EXCLUDES(pins_mutex_);
+  void ApplyPins(const std::set<Digest>& images) REQUIRES(pins_mutex_);
   static AliasMap MapOf(const std::vector<AliasRow>& rows);
   static Status CheckChains(const std::vector<AliasRow>& all, const std::vector<AliasRow>& added);
   Result<Resolution> ResolveEnd(const AliasEnd& end);
@@ -294,7 +321,6 @@ class Catalog {
   void Keep(const Document& document, const std::string& name);
   void LearnRepository(const std::string& repository);
   Status DropRecords(const std::vector<SourceSet::Forgotten>& forgotten);
-  void DropUnknown(const std::set<std::string>& repositories);
   void Changed();
   Deadline NameBound() const { return Deadline::After(options_.name_bound); }
 
@@ -308,7 +334,9 @@ class Catalog {
   SingleFlight<std::string, Resolution> tag_flights_;
   SingleFlight<std::string, PathKind> path_flights_;
   SingleFlight<std::string, std::shared_ptr<Image>> image_flights_;
-  OpenImages images_;                                         // "repository@digest"
+  OpenImages images_;  // "repository@digest"
+  std::vector<std::weak_ptr<Image>> live_images_ GUARDED_BY(mutex_);
+  Keepers keepers_ GUARDED_BY(mutex_);
   mutable Mutex mutex_;                                       // leaf; guards the answers below
   std::map<std::string, TagAnswer> tags_ GUARDED_BY(mutex_);  // "repository:tag"
   std::map<std::string, PathAnswer> paths_answers_ GUARDED_BY(mutex_);
@@ -316,6 +344,8 @@ class Catalog {
       GUARDED_BY(mutex_);                                  // "repository" tags, "registry" catalogs
   std::set<std::string> repositories_ GUARDED_BY(mutex_);  // known, sorted
   Mutex pins_mutex_;  // orders the changes of what is pinned; held over the store's reads
+  // What the pinned images are made of, by digest.
+  std::map<Digest, KnownContent> pins_ GUARDED_BY(pins_mutex_);
   AliasMap aliases_ GUARDED_BY(mutex_);           // by repository and name
   uint64_t alias_change_ GUARDED_BY(mutex_) = 0;  // the store's number of aliases_
   std::vector<std::function<void()>> callbacks_ GUARDED_BY(mutex_);

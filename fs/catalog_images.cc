@@ -24,13 +24,15 @@ bool IsKnownIn(Store& store, const std::string& repository, const Digest& digest
   return images && std::find(images->begin(), images->end(), digest) != images->end();
 }
 
-// What the first of the sources that can says; of the errors "not found" says least.
+// What the first of the sources that can says; of the errors "not found" says least. Each may use
+// an equal share of the time that is left.
 template <typename T, typename Ask>
 Result<T> FromAnyOf(const std::vector<std::shared_ptr<RepositorySource>>& sources,
-                    const std::string& name, const Ask& ask) {
+                    const std::string& name, const Deadline& deadline, const Ask& ask) {
   Error last{Code::kNotFound, fmt::format("no source has {}", name)};
-  for (const auto& source : sources) {
-    Result<T> answer = ask(*source);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const auto left = static_cast<int64_t>(sources.size() - i);
+    Result<T> answer = ask(*sources[i], Deadline::After(deadline.remaining() / left));
     if (answer) return answer;
     if (answer.error().code != Code::kNotFound) last = answer.error();
   }
@@ -50,7 +52,10 @@ std::shared_ptr<Image> Catalog::OpenedImage(const std::string& repository,
 
 Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
                                                   const Digest& digest) {
-  if (auto image = OpenedImage(repository, digest)) return image;
+  if (auto image = OpenedImage(repository, digest)) {
+    image->NoteUse();
+    return image;
+  }
   return image_flights_.Do(KeyOf(repository, digest), [&]() -> Result<std::shared_ptr<Image>> {
     if (auto image = OpenedImage(repository, digest)) return image;
     ASSIGN_OR_RETURN(auto image, LoadImage(repository, digest));
@@ -58,6 +63,9 @@ Result<std::shared_ptr<Image>> Catalog::OpenImage(const std::string& repository,
       LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
     LearnRepository(repository);
     images_.Put(KeyOf(repository, digest), image);
+    MutexLock lock(mutex_);
+    std::erase_if(live_images_, [](const auto& known) { return known.expired(); });
+    live_images_.push_back(image);
     return image;
   });
 }
@@ -69,7 +77,7 @@ void Catalog::Keep(const Document& document, const std::string& name) {
   if (!parsed) return;
   if (Status kept = store_.PutDocument(document.digest, TypeOf(*parsed), document.bytes); !kept)
     LogWarning(fmt::format("{}: {}", name, kept.error().message));
-  UpdatePins();  // it may be a document of a pin
+  LearnPins(document.digest);
 }
 
 Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
@@ -82,9 +90,10 @@ Result<Document> Catalog::Manifest(const std::string& repository, const Digest& 
     if (stored && stored->has_value()) return Document{digest, "", (*stored)->bytes};
   }
   ASSIGN_OR_RETURN(Document document,
-                   FromAnyOf<Document>(sources, name, [&](RepositorySource& source) {
-                     return source.FetchManifest(digest, NameBound());
-                   }));
+                   FromAnyOf<Document>(sources, name, NameBound(),
+                                       [&](RepositorySource& source, const Deadline& deadline) {
+                                         return source.FetchManifest(digest, deadline);
+                                       }));
   Keep(document, name);
   return document;
 }
@@ -144,11 +153,14 @@ Result<std::string> Catalog::Config(const Descriptor& descriptor, const Sources&
   if (stored && stored->has_value()) return std::move((*stored)->bytes);
   const std::string name = "config " + descriptor.digest.ToString();
   ASSIGN_OR_RETURN(
-      std::string bytes, FromAnyOf<std::string>(sources, name, [&](RepositorySource& source) {
-        return source.FetchSmallBlob(descriptor, DocumentLimits().config_bytes, NameBound());
-      }));
+      std::string bytes,
+      FromAnyOf<std::string>(
+          sources, name, NameBound(), [&](RepositorySource& source, const Deadline& deadline) {
+            return source.FetchSmallBlob(descriptor, DocumentLimits().config_bytes, deadline);
+          }));
   if (Status kept = store_.PutDocument(descriptor.digest, descriptor.media_type, bytes); !kept)
     LogWarning(fmt::format("{}: {}", name, kept.error().message));
+  LearnPins(descriptor.digest);
   return bytes;
 }
 

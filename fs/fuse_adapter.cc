@@ -266,9 +266,16 @@ void Init(void*, fuse_conn_info* connection) {
 void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   AdapterOf(request).Serve(request, LookupOp(parent, name));
 }
-// Node ids are functions of what they name: there is nothing to count.
-void Forget(fuse_req_t request, fuse_ino_t, uint64_t) { fuse_reply_none(request); }
-void ForgetMany(fuse_req_t request, size_t, fuse_forget_data*) { fuse_reply_none(request); }
+// Node ids are functions of what they name: counted is only what tells which images are in use.
+void Forget(fuse_req_t request, fuse_ino_t node, uint64_t times) {
+  AdapterOf(request).tree().NoteForgotten(node, times);
+  fuse_reply_none(request);
+}
+void ForgetMany(fuse_req_t request, size_t count, fuse_forget_data* nodes) {
+  for (size_t i = 0; i < count; ++i)
+    AdapterOf(request).tree().NoteForgotten(nodes[i].ino, nodes[i].nlookup);
+  fuse_reply_none(request);
+}
 void GetAttr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
   AdapterOf(request).Serve(request, GetAttrOp(node));
 }

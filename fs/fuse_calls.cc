@@ -39,7 +39,8 @@ void LookupOp::Send(fuse_req* request, const Answer& answer) const {
     return;
   }
   const fuse_entry_param entry = ToEntryParam(answer);
-  fuse_reply_entry(request, &entry);
+  asked->NoteHeld(answer.attr.id);  // before the kernel can forget it
+  if (fuse_reply_entry(request, &entry) != 0) asked->NoteForgotten(answer.attr.id, 1);
 }
 
 void GetAttrOp::Send(fuse_req* request, const Answer& answer) const {

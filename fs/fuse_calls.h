@@ -94,12 +94,19 @@ struct LookupOp : FuseOp {
   std::string_view WaitName() const { return kept.empty() ? name : std::string_view(kept); }
   void Keep() { kept = std::string(name); }
   Question Asked() const { return {node, std::string(WaitName()), 0, 0}; }
-  Attempt<Answer> Fast(Namespace& tree) { return tree.TryLookup(node, WaitName()); }
-  Result<Answer> Slow(Namespace& tree, const Deadline&) { return tree.Lookup(node, WaitName()); }
+  Attempt<Answer> Fast(Namespace& tree) {
+    asked = &tree;
+    return tree.TryLookup(node, WaitName());
+  }
+  Result<Answer> Slow(Namespace& tree, const Deadline&) {
+    asked = &tree;
+    return tree.Lookup(node, WaitName());
+  }
   void Send(fuse_req* request, const Answer& answer) const;
 
   std::string_view name;  // libfuse's, while the call is on the stack
   std::string kept;
+  Namespace* asked = nullptr;  // once it has been
 };
 
 struct GetAttrOp : FuseOp {

@@ -111,6 +111,17 @@ Result<bool> IsLaminaAt(const std::string& path) {
   return mount.has_value() && mount->type == kMountType;
 }
 
+// The mode of what is there, from whoever serves it: of a dead mount the kernel may still know the
+// attributes.
+Result<uint16_t> ModeOf(const std::string& path, int* err) {
+  struct statx found {};
+  *err = 0;
+  if (::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_TYPE, &found) == 0)
+    return found.stx_mode;
+  *err = errno;
+  return ErrnoError(*err, "cannot mount at " + Quote(path));
+}
+
 }  // namespace
 
 Result<std::optional<MountFacts>> MountAt(const std::string& path) {
@@ -131,15 +142,16 @@ Result<std::string> PrepareMountpoint(const std::string& path) {
   if (::lstat(path.c_str(), &found) != 0 && errno == ENOENT)
     RETURN_IF_ERROR(MakeFolders(path, 0755));
   ASSIGN_OR_RETURN(std::string absolute, AbsolutePath(path));
-  for (int i = 0; ::stat(absolute.c_str(), &found) != 0; ++i) {
-    const int err = errno;
+  int err = 0;
+  Result<uint16_t> mode = ModeOf(absolute, &err);
+  for (int i = 0; !mode; ++i) {
     ASSIGN_OR_RETURN(const bool lamina, IsLaminaAt(absolute));
-    if (!IsDead(err) || !lamina || i == kMostStacked)
-      return ErrnoError(err, "cannot mount at " + Quote(absolute));
+    if (!IsDead(err) || !lamina || i == kMostStacked) return mode.error();
     LogInfo(fmt::format("{} is left of a lamina that died; detaching it", absolute));
     RETURN_IF_ERROR(Detach(absolute, true));
+    mode = ModeOf(absolute, &err);
   }
-  if (!S_ISDIR(found.st_mode)) return Error{Code::kInvalid, Quote(absolute) + " is not a folder"};
+  if (!S_ISDIR(*mode)) return Error{Code::kInvalid, Quote(absolute) + " is not a folder"};
   // Alive and of a folder: a symbolic link at the end can be followed now.
   char resolved[PATH_MAX];
   if (::realpath(absolute.c_str(), resolved) != nullptr) absolute = resolved;

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "fs/known_content.h"
 #include "fs/soci_finder.h"
 
 namespace lamina {
@@ -22,6 +23,15 @@ std::string PoolKeyOf(const std::vector<std::shared_ptr<RepositorySource>>& sour
   for (const auto& source : sources)
     if (source->pool_key() != "local") return source->pool_key();
   return "local";
+}
+
+Leases::Lease LeaseOf(const ImageDocuments& documents, Leases& leases) {
+  std::vector<std::string> names{Leases::OfDocument(documents.digest),
+                                 Leases::OfDocument(documents.manifest_digest),
+                                 Leases::OfDocument(documents.parsed_manifest.config.digest)};
+  for (const Descriptor& layer : documents.parsed_manifest.layers)
+    names.push_back(Leases::OfLayer(layer.digest));
+  return leases.Take(std::move(names));
 }
 
 }  // namespace
@@ -37,6 +47,7 @@ Image::Image(ImageDocuments documents, std::vector<std::shared_ptr<RepositorySou
       soci_(std::make_shared<SociFinder>(
           fmt::format("{}@{}", documents_.repository, documents_.digest.ToString()),
           documents_.manifest_digest, documents_.parsed_manifest, sources_)),
+      lease_(LeaseOf(documents_, layers.leases())),
       layer_trees_(documents_.parsed_manifest.layers.size()) {
   for (const Descriptor& layer : documents_.parsed_manifest.layers) {
     progress_.push_back(std::make_shared<LayerProgress>());
@@ -75,13 +86,11 @@ Result<std::shared_ptr<MountedTree>> Image::EnsureLayerTree(size_t number) {
 
 Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> only_layer) {
   const size_t count = only_layer ? *only_layer + 1 : layer_count();
-  const TreeOptions options{.created_ns = documents_.parsed_config.created_ns.value_or(0),
-                            .only_layer = only_layer,
-                            .cancel = &layers_.cancelled()};
-  std::vector<Digest> digests;
-  for (size_t i = 0; i < count; ++i) digests.push_back(documents_.parsed_manifest.layers[i].digest);
+  TreeOfImage wanted = TreeOf(documents_.parsed_manifest, documents_.parsed_config, only_layer);
+  wanted.options.cancel = &layers_.cancelled();
   for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(layers_.CheckNotRefused(RequestFor(i)));
-  const std::string path = paths_.Tree(TreeKey(digests, options));
+  const std::string path = paths_.Tree(wanted.key);
+  auto lease = layers_.leases().Take({Leases::OfTree(wanted.key)});
   // A strict image's tree may have been merged when its layers were believed.
   if (strict_) RETURN_IF_ERROR(OpenLayers(count));
   auto tree = Tree::Open(path);
@@ -89,7 +98,7 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
   if (!tree) {
     if (tree.error().code != Code::kNotFound)
       LogWarning(fmt::format("{}; merging again", tree.error().message));
-    tree = BuildTreeFile(options, count, path, &layers);
+    tree = BuildTreeFile(wanted.options, count, path, &layers);
   }
   if (!tree) {
     const Error error = tree.error().Within(
@@ -97,7 +106,7 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
     SetLastError(error);
     return error;
   }
-  auto mounted = std::make_shared<MountedTree>(*std::move(tree), count);
+  auto mounted = std::make_shared<MountedTree>(*std::move(tree), count, std::move(lease));
   for (size_t i = 0; i < layers.size(); ++i) mounted->layers_[i].Set(std::move(layers[i]));
   return mounted;
 }
@@ -151,7 +160,7 @@ Result<std::vector<std::shared_ptr<Layer>>> Image::OpenLayers(size_t count) {
   std::vector<std::thread> threads;
   try {
     for (size_t i = 1; i < std::min(count, kIndexingThreads); ++i) threads.emplace_back(work);
-  } catch (const std::system_error& failure) {  // those that run, and this one, do it all
+  } catch (const std::exception& failure) {  // those that run, and this one, do it all
     LogWarning(fmt::format("indexing with {} threads: {}", threads.size() + 1, failure.what()));
   }
   work();
@@ -267,6 +276,11 @@ Result<std::optional<Image::Provenance>> Image::ProvenanceOf(MountedTree& mounte
     if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, length)) found->local = false;
   }
   return found;
+}
+
+std::optional<std::string> Image::last_error() const {
+  MutexLock lock(status_mutex_);
+  return last_error_.empty() ? std::nullopt : std::optional(last_error_);
 }
 
 void Image::SetLastError(const Error& error) {

@@ -67,13 +67,14 @@ class LayerSlot {
 // first read.
 class MountedTree {
  public:
-  MountedTree(std::shared_ptr<const Tree> tree, size_t layer_count)
-      : tree_(std::move(tree)), layers_(layer_count) {}
+  MountedTree(std::shared_ptr<const Tree> tree, size_t layer_count, Leases::Lease lease)
+      : lease_(std::move(lease)), tree_(std::move(tree)), layers_(layer_count) {}
   const Tree& tree() const { return *tree_; }
   size_t layer_count() const { return layers_.size(); }
 
  private:
   friend class Image;
+  const Leases::Lease lease_;  // on the tree file
   std::shared_ptr<const Tree> tree_;
   // Sized once; each is set when its layer is first read, and read without a lock on the hit path.
   std::vector<LayerSlot> layers_;
@@ -124,11 +125,18 @@ class Image {
   // layers are there, and those of an open tree. Blocks on local disk, once.
   void OpenIndexed();
   bool opened_indexed() const { return opened_indexed_; }
+  // Somebody asked for the image by its name; see TakeUse().
+  void NoteUse() { used_.store(true, std::memory_order_relaxed); }
+  // Has anybody since the last call?
+  bool TakeUse() { return used_.exchange(false, std::memory_order_relaxed); }
+
   // status.json as text; grows with what has happened. Never waits.
   std::string StatusJson(const std::vector<std::string>& aliases = {}) const;
   // Changes whenever StatusJson() may have changed.
   uint64_t status_version() const;
   void SetLastError(const Error& error);
+  // Its words; nullopt where nothing has failed.
+  std::optional<std::string> last_error() const;
 
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
@@ -158,6 +166,8 @@ class Image {
   const StorePaths paths_;
   const bool strict_;
   const std::shared_ptr<SociFinder> soci_;
+  const Leases::Lease lease_;  // on its documents and layers
+  std::atomic<bool> used_{true};
   std::vector<std::shared_ptr<LayerProgress>> progress_;
   SetOnce<MountedTree> tree_;
   std::vector<SetOnce<MountedTree>> layer_trees_;

@@ -37,7 +37,14 @@ void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>
     const auto same = [&](const Place& place) {
       return place.source->origin() == source->origin();
     };
-    if (std::none_of(places_.begin(), places_.end(), same)) places_.push_back({source, descriptor});
+    const auto known = std::find_if(places_.begin(), places_.end(), same);
+    // The latest knows how the host is configured now.
+    if (known == places_.end()) {
+      places_.push_back({source, descriptor});
+    } else {
+      known->source = source;
+      known->blob.reset();
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fetch/continued_blob.h"
 #include "fs/foreign_layers.h"
 #include "fs/layer_chunks.h"
 #include "fs/progress_log.h"
@@ -21,6 +22,8 @@ namespace {
 
 // Bytes of the text that says why a layer is refused.
 constexpr uint64_t kMaxReason = 64u << 10;
+// A layer whose bytes are not its digest's is streamed again this often, from the next place.
+constexpr size_t kRestreams = 2;
 
 Status WriteRefusal(const std::string& path, const std::string& reason) {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
@@ -151,6 +154,7 @@ Result<std::shared_ptr<Layer>> LayerStore::Get(const LayerRequest& request) {
 Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& request) {
   auto layer = Opened(request);
   if (!layer) {
+    const auto lease = leases_.Take({Leases::OfLayer(request.descriptor.digest)});
     RETURN_IF_ERROR(CheckNotRefused(request));
     ASSIGN_OR_RETURN(auto index, OpenIndex(request));
     ASSIGN_OR_RETURN(layer, Assemble(request, index));
@@ -162,12 +166,14 @@ Result<std::shared_ptr<Layer>> LayerStore::GetIndexed(const LayerRequest& reques
 Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& request) {
   if (cancelled_) return Error{Code::kCancelled, "lamina is stopping"};
   if (auto layer = Opened(request)) return layer;
+  const auto lease = leases_.Take({Leases::OfLayer(request.descriptor.digest)});
   RETURN_IF_ERROR(CheckNotRefused(request));
   auto index = OpenIndex(request);
   if (!index && IsToBeMade(index.error().code)) {
     if (index.error().code != Code::kNotFound) {
       LogWarning(fmt::format("{}: {}; indexing it again", request.name, index.error().message));
-      ::unlink(paths_.Index(request.descriptor.digest).c_str());
+      if (Status removed = RemoveOwnFile(paths_.Index(request.descriptor.digest)); !removed)
+        LogWarning(removed.error().message);
     }
     index = MakeIndex(request);
   }
@@ -207,14 +213,18 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   auto foreign = ForeignIndex(request);
   if (foreign || foreign.error().code != Code::kNotFound) return foreign;
   Error failure{Code::kUnavailable, fmt::format("{}: no source holds it", request.name)};
-  for (size_t i = 0; i < request.sources.size(); ++i) {
-    auto index = IndexFrom(*request.sources[i], request);
+  const size_t places = request.sources.size();
+  const size_t attempts = places == 0 ? 0 : places + kRestreams;
+  for (size_t attempt = 0; attempt < attempts; ++attempt) {
+    auto index = IndexFrom(attempt % places, request);
     if (index || !OthersMayHelp(index.error().code)) return index;
+    const Code code = index.error().code;
     // "Not found" of one source says less than what another one failed with.
-    if (i == 0 || index.error().code != Code::kNotFound) failure = index.error();
-    if (i + 1 < request.sources.size())
-      LogWarning(
-          fmt::format("{}; asking {}", index.error().message, request.sources[i + 1]->origin()));
+    if (attempt == 0 || code != Code::kNotFound) failure = index.error();
+    // Only wrong bytes are worth another turn: a source has retried everything else itself.
+    if (attempt + 1 == attempts || (attempt + 1 >= places && code != Code::kCorrupt)) break;
+    const auto& next = request.sources[(attempt + 1) % places];
+    LogWarning(fmt::format("{}; asking {}", index.error().message, next->origin()));
   }
   return failure;
 }
@@ -232,21 +242,43 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const LayerRe
   return index;
 }
 
-Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(RepositorySource& source,
-                                                                const LayerRequest& request) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, source.OpenBlob(request.descriptor));
-  // Without a cache the pass is as good; the bytes are then fetched when something reads them.
+// Null where nothing is to be kept, or cannot be: the pass is as good, and the bytes are then
+// fetched when something reads them.
+std::unique_ptr<CacheWriter> LayerStore::WriterFor(const LayerRequest& request) const {
+  if (cache_budget_->limit() == 0) return nullptr;
   auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_);
-  if (!writer)
-    LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
+  if (writer) return *std::move(writer);
+  LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
+  return nullptr;
+}
+
+// The blob at one source, to be gone on with from the others where that one breaks off.
+Result<std::shared_ptr<BlobSource>> LayerStore::OpenContinued(size_t source,
+                                                              const LayerRequest& request) {
+  const auto& sources = request.sources;
+  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> first,
+                   sources[source]->OpenBlob(request.descriptor));
+  if (sources.size() == 1 || first->digest_is_name()) return first;
+  std::vector<ContinuedBlob::Opener> others;
+  for (size_t i = 1; i < sources.size(); ++i)
+    others.emplace_back([source = sources[(source + i) % sources.size()],
+                         descriptor = request.descriptor] { return source->OpenBlob(descriptor); });
+  return std::shared_ptr<BlobSource>(
+      std::make_shared<ContinuedBlob>(std::move(first), std::move(others)));
+}
+
+Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(size_t source,
+                                                                const LayerRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenContinued(source, request));
+  const std::unique_ptr<CacheWriter> writer = WriterFor(request);
   std::optional<CacheSink> sink;
-  if (writer) sink.emplace(**writer);
+  if (writer) sink.emplace(*writer);
 
   IndexRequest pass = PassOf(request);
   pass.digest_is_name = blob->digest_is_name();
   pass.sink = sink ? &*sink : nullptr;
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
-    return Publish(request, index, file, writer ? writer->get() : nullptr);
+    return Publish(request, index, file, writer.get());
   };
   if (request.progress) request.progress->total_bytes = request.descriptor.size;
   pass.progress = [&, log = ProgressLog(request.name, request.descriptor.size,
@@ -328,7 +360,9 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,
                                           cache_counters_, cache_budget_));
         chunks->SetCache(cache);
-        std::shared_ptr<Layer> layer(new Layer(index, std::move(chunks), std::move(cache)));
+        std::shared_ptr<Layer> layer(
+            new Layer(index, std::move(chunks), std::move(cache),
+                      leases_.Take({Leases::OfLayer(request.descriptor.digest)})));
         MutexLock lock(mutex_);
         std::erase_if(open_, [](const auto& item) { return item.second.expired(); });
         open_.insert_or_assign(request.descriptor.digest, layer);

@@ -29,6 +29,7 @@
 #include "fetch/manifest.h"
 #include "fetch/repository_source.h"
 #include "fs/layout.h"
+#include "fs/leases.h"
 #include "index/layer_index.h"
 #include "index/layer_indexer.h"
 #include "index/memory_budget.h"
@@ -63,11 +64,13 @@ class Layer {
  private:
   friend class LayerStore;
   Layer(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerChunks> chunks,
-        std::shared_ptr<LayerCache> cache)
-      : index_(std::move(index)),
+        std::shared_ptr<LayerCache> cache, Leases::Lease lease)
+      : lease_(std::move(lease)),
+        index_(std::move(index)),
         chunks_(std::move(chunks)),
         cache_(std::move(cache)),
         cold_read_(ColdReadCost(*index_)) {}
+  const Leases::Lease lease_;  // ends when all else is closed
   std::shared_ptr<const LayerIndex> index_;
   std::shared_ptr<LayerChunks> chunks_;
   std::shared_ptr<LayerCache> cache_;
@@ -94,6 +97,13 @@ struct LayerRequest {
   // Of the image: beside one of them an external table of contents may stand.
   std::vector<std::string> tags = {};
   std::shared_ptr<SociFinder> soci = nullptr;  // of the image; absent: nobody is asked for zTOCs
+};
+
+// What was collected as garbage in this process (fs/garbage.h).
+struct GarbageCounters {
+  std::atomic<uint64_t> runs{0};
+  std::atomic<uint64_t> collected{0};    // layers, trees, documents, files
+  std::atomic<uint64_t> freed_bytes{0};  // of disk
 };
 
 struct LayerCounters {
@@ -131,6 +141,29 @@ class LayerStore {
   // Nothing of these layers is evicted, by Digest::PathName(); of others what is above the limit.
   void SetPinned(std::set<std::string> layers);
 
+  // --- what is kept (layer_store_upkeep.cc); local disk only
+  // Who uses what; nothing of it is collected.
+  Leases& leases() { return leases_; }
+  GarbageCounters& garbage_counters() { return garbage_counters_; }
+  const GarbageCounters& garbage_counters() const { return garbage_counters_; }
+  struct KeptLayer {
+    Digest digest;
+    uint64_t index_bytes = 0;  // of disk, with the reason of a refusal
+    uint64_t cache_bytes = 0;  // of disk
+    int64_t changed_ns = 0;    // the youngest of its files
+  };
+  // By digest.
+  std::vector<KeptLayer> KeptLayers() const;
+  // The layer by what is on disk, without a source of what is missing. kNotFound where it has no
+  // index, kCorrupt where that is damaged.
+  Result<std::shared_ptr<Layer>> OpenStored(const Digest& digest);
+  // Whoever gets it next opens it anew from disk.
+  void LetGo(const Digest& digest);
+  // Removes its cached bytes; readers go on and fetch again.
+  void ClearCache(const Digest& digest) { cache_budget_->Clear(digest.PathName()); }
+  // Removes index, refusal and cached bytes. False where somebody uses the layer.
+  bool Collect(const Digest& digest);
+
   const CacheBudget& cache_budget() const { return *cache_budget_; }
   const CacheCounters& cache_counters() const { return *cache_counters_; }
   const LayerCounters& counters() const;
@@ -143,8 +176,11 @@ class LayerStore {
   Result<std::shared_ptr<const LayerIndex>> MakeIndex(const LayerRequest& request);
   IndexRequest PassOf(const LayerRequest& request);
   Result<std::shared_ptr<const LayerIndex>> ForeignIndex(const LayerRequest& request);
-  Result<std::shared_ptr<const LayerIndex>> IndexFrom(RepositorySource& source,
-                                                      const LayerRequest& request);
+  static Result<std::shared_ptr<BlobSource>> OpenContinued(size_t source,
+                                                           const LayerRequest& request);
+  // By a pass over the blob that the source with this number gives.
+  Result<std::shared_ptr<const LayerIndex>> IndexFrom(size_t source, const LayerRequest& request);
+  std::unique_ptr<CacheWriter> WriterFor(const LayerRequest& request) const;
   Status Publish(const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index,
                  AtomicFile& file, CacheWriter* writer);
   Result<bool> MayTakePlace(const LayerRequest& request, const LayerIndex& index);
@@ -157,6 +193,8 @@ class LayerStore {
   MemoryBudget index_memory_{uint64_t{1} << 30};  // of all passes together
   const std::shared_ptr<CacheBudget> cache_budget_;
   const std::shared_ptr<CacheCounters> cache_counters_;
+  Leases leases_;
+  GarbageCounters garbage_counters_;
   const std::shared_ptr<ChunkResources> resources_;
   SingleFlight<std::string, std::shared_ptr<Layer>> opening_;  // by layer and sources
   SingleFlight<Digest, bool> publishing_;                      // local disk only

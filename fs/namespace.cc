@@ -38,7 +38,12 @@ Namespace::Namespace(Catalog& catalog, Store& store, const LayerStore& layers, s
       clock_(clock),
       started_ns_(clock.NowNs()),
       names_(store, NodeKind::kName),
-      image_keys_(store, NodeKind::kImage) {}
+      image_keys_(store, NodeKind::kImage) {
+  catalog_.SetKeepers({.held = [this] { return KeysOfHeldImages(); },
+                       .let_go = [this](const Image& image) { LetGo(image); }});
+}
+
+Namespace::~Namespace() { catalog_.SetKeepers({}); }
 
 // --- the blocking forms
 
@@ -241,6 +246,7 @@ Attempt<std::optional<std::string>> Namespace::XattrOf(NodeId node, std::string_
                                                        bool may_wait) {
   const auto parts = SplitNode(node);
   if (!parts) return NoSuchNode(node);
+  if (name == "user.lamina.error") return ErrorXattr(*parts);
   if (parts->kind != NodeClass::kTree) return std::optional<std::string>();
   ATTEMPT(const ImageRowPtr row, TreeRow(parts->row, may_wait));
   const Nid nid = NidOf(*row, parts->position);

@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "fetch/reference.h"
 #include "fs/catalog.h"
+#include "fs/held_images.h"
 #include "fs/layer_store.h"
 #include "fs/namespace_names.h"
 #include "fs/namespace_rows.h"
@@ -37,6 +38,7 @@ class Namespace {
   // All outlive it. `version` is the text of .lamina/version without a newline.
   Namespace(Catalog& catalog, Store& store, const LayerStore& layers, std::string version,
             const WallClock& clock = WallClock::System());
+  ~Namespace();
 
   Attempt<NodeEntry> TryLookup(NodeId parent, std::string_view name) {
     return LookupIn(parent, name, false);
@@ -65,7 +67,8 @@ class Namespace {
   }
   Result<std::optional<uint64_t>> Seek(NodeId node, uint64_t offset, bool hole);
   // nullopt: the file has no such attribute (ENODATA). user.lamina.{layer,digest,local} of regular
-  // files are made up here and not listed, so that listings are the image's own.
+  // files and user.lamina.error of everything in an image are made up here and not listed, so that
+  // listings are the image's own.
   Attempt<std::optional<std::string>> TryXattr(NodeId node, std::string_view name) {
     return XattrOf(node, name, false);
   }
@@ -100,6 +103,12 @@ class Namespace {
   // says which. Nothing in TakeChangeable() is a folder or stands in the root.
   void OnChange(std::function<void()> callback) { catalog_.OnChange(std::move(callback)); }
   HandedOut::Names TakeChangeable() { return handed_out_.Take(); }
+  // The kernel holds the entry of a node since it was answered; so many times it has let go of it.
+  // Of folders of images: what is below one holds it.
+  void NoteHeld(NodeId node) { held_images_.Add(node, 1); }
+  void NoteForgotten(NodeId node, uint64_t times) {
+    held_images_.Add(node, -static_cast<int64_t>(times));
+  }
   // More lines for .lamina/metrics; an empty function ends it. Not called any more once this has
   // returned.
   void SetMetricsSource(std::function<std::string()> source);
@@ -164,6 +173,9 @@ class Namespace {
   void AddRepository(const std::string& repository, std::map<std::string, ListedName>* found);
   NodeEntry Negative(const std::string& directory) const;
 
+  std::vector<std::string> KeysOfHeldImages();
+  void LetGo(const Image& image);
+
   // namespace_image.cc: image directories
   Attempt<NodeEntry> LookupInImage(const NodeParts& parts, std::string_view name, bool may_wait);
   Attempt<NodeEntry> LookupInLayers(const ImageRow& image, uint32_t row, std::string_view name,
@@ -188,6 +200,7 @@ class Namespace {
                            const Deadline* deadline);
   Attempt<void> ListTree(const NodeParts& parts, uint64_t cookie, bool attributes,
                          const DirectoryVisitor& visit, bool may_wait);
+  std::optional<std::string> ErrorXattr(const NodeParts& parts) const;
   Attempt<std::optional<std::string>> LaminaXattr(const ImageRow& row, Nid nid,
                                                   std::string_view name, bool may_wait);
 
@@ -216,6 +229,7 @@ class Namespace {
   TextShelf texts_;
   ListingShelf listings_;
   HandedOut handed_out_;
+  HeldImages held_images_;
   mutable Mutex metrics_mutex_;  // held while the source runs: that only formats numbers
   std::function<std::string()> metrics_source_ GUARDED_BY(metrics_mutex_);
 };

@@ -99,6 +99,15 @@ Result<Namespace::ImageRowPtr> Namespace::OpenImageKey(uint32_t row, const std::
   return opened;
 }
 
+std::vector<std::string> Namespace::KeysOfHeldImages() {
+  std::vector<std::string> keys;
+  for (const uint32_t row : held_images_.Rows())
+    if (const auto key = image_keys_.Key(row)) keys.push_back(**key);
+  return keys;
+}
+
+void Namespace::LetGo(const Image& image) { images_.Remove(image); }
+
 Attempt<Namespace::ImageRowPtr> Namespace::TreeRow(uint32_t row, bool may_wait) {
   ATTEMPT(ImageRowPtr found, OpenRow(row, may_wait));
   if (found->tree != nullptr) return found;

@@ -85,6 +85,21 @@ void ImageTable::Put(uint32_t row, std::shared_ptr<const ImageRow> image) {
   place = std::move(image);
 }
 
+void ImageTable::Remove(const Image& image) {
+  std::vector<std::shared_ptr<const ImageRow>> dropped;  // destroyed after the locks
+  for (Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    for (auto at = shard.rows.begin(); at != shard.rows.end();) {
+      if (at->second->image.get() != &image) {
+        ++at;
+      } else {
+        dropped.push_back(std::move(at->second));
+        at = shard.rows.erase(at);
+      }
+    }
+  }
+}
+
 // --- TextShelf
 
 void TextShelf::Put(NodeId node, std::string text) {

@@ -57,6 +57,8 @@ class ImageTable {
  public:
   std::shared_ptr<const ImageRow> Find(uint32_t row) const;
   void Put(uint32_t row, std::shared_ptr<const ImageRow> image);
+  // The rows of an image and of its layers.
+  void Remove(const Image& image);
 
  private:
   static constexpr size_t kShards = 16;

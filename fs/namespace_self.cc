@@ -73,6 +73,10 @@ std::string Namespace::Metrics() const {
   AddCounter(&out, "layers_indexed_total", layers.indexed);
   AddCounter(&out, "layer_index_failures_total", layers.index_failures);
   AddCounter(&out, "chunk_fetches_total", layers.chunk_fetches);
+  const GarbageCounters& garbage = layers_.garbage_counters();
+  AddCounter(&out, "garbage_runs_total", garbage.runs);
+  AddCounter(&out, "garbage_collected_total", garbage.collected);
+  AddCounter(&out, "garbage_freed_bytes_total", garbage.freed_bytes);
   AddRegistries(&out, catalog_.registries());
   MutexLock lock(metrics_mutex_);
   if (metrics_source_) out += metrics_source_();

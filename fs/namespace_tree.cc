@@ -121,4 +121,12 @@ Attempt<std::optional<std::string>> Namespace::LaminaXattr(const ImageRow& row, 
   return std::optional<std::string>((*found)->local ? "yes" : "no");
 }
 
+// What failed last in the image, wherever in it one looks; an image that is not open has no
+// failure.
+std::optional<std::string> Namespace::ErrorXattr(const NodeParts& parts) const {
+  if (parts.kind != NodeClass::kTree && parts.kind != NodeClass::kImage) return std::nullopt;
+  const ImageRowPtr row = images_.Find(parts.row);
+  return row == nullptr ? std::nullopt : row->image->last_error();
+}
+
 }  // namespace lamina

@@ -45,6 +45,16 @@ OpenImages::Slots::iterator OpenImages::Oldest(const std::string& kept) {
   return oldest;
 }
 
+void OpenImages::Remove(const std::string& key) {
+  std::shared_ptr<Image> let_go;  // closed without the lock
+  MutexLock lock(mutex_);
+  const auto at = slots_.find(key);
+  if (at == slots_.end()) return;
+  layers_ -= CostOf(*at->second.image);
+  let_go = std::move(at->second.image);
+  slots_.erase(at);
+}
+
 void OpenImages::Put(const std::string& key, std::shared_ptr<Image> image) {
   std::vector<std::shared_ptr<Image>> let_go;  // closed without the lock
   MutexLock lock(mutex_);

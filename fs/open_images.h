@@ -27,6 +27,7 @@ class OpenImages {
   std::shared_ptr<Image> Find(const std::string& key) const;
   // Lets go of others until all layers together are within the bound; the new one always stays.
   void Put(const std::string& key, std::shared_ptr<Image> image);
+  void Remove(const std::string& key);
 
  private:
   struct Slot {

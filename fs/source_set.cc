@@ -53,12 +53,8 @@ void WarnOf(const NameTable& table) {
 
 }  // namespace
 
-SourceSet::SourceSet(Store& store, ArchiveStore& archives, RegistryOptions registry,
-                     std::vector<std::string> insecure_registries)
-    : store_(store),
-      archives_(archives),
-      registry_options_(std::move(registry)),
-      insecure_registries_(std::move(insecure_registries)) {}
+SourceSet::SourceSet(Store& store, ArchiveStore& archives, RegistryOptions registry)
+    : store_(store), archives_(archives), registry_options_(std::move(registry)) {}
 
 Status SourceSet::Load() {
   ASSIGN_OR_RETURN(const std::vector<SourceRow> rows, store_.Sources());
@@ -334,8 +330,11 @@ void SourceSet::AddRegistries(const std::vector<Known>& known, const std::string
                               std::vector<std::shared_ptr<RepositorySource>>* sources) {
   const size_t slash = repository.find('/');
   const std::string host = repository.substr(0, slash);
-  if (host != "localhost" && slash != std::string::npos)
-    sources->push_back(RegistryOf(host)->Repository(repository.substr(slash + 1)));
+  const auto add = [&](const std::string& registry, const std::string& path) {
+    const auto hosts = RegistryOf(registry)->Sources(path, image);
+    sources->insert(sources->end(), hosts.begin(), hosts.end());
+  };
+  if (host != "localhost" && slash != std::string::npos) add(host, repository.substr(slash + 1));
   std::set<RepositoryName> of_image;
   std::set<RepositoryName> of_others;
   for (const Known& one : known) {
@@ -352,8 +351,7 @@ void SourceSet::AddRegistries(const std::vector<Known>& known, const std::string
   const auto& chosen = of_image.empty() ? of_others : of_image;
   size_t added = 0;
   for (const RepositoryName& name : chosen)
-    if (added++ < kMostCompleting)
-      sources->push_back(RegistryOf(name.registry)->Repository(name.path));
+    if (added++ < kMostCompleting) add(name.registry, name.path);
 }
 
 std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::string& repository,
@@ -382,12 +380,7 @@ std::shared_ptr<Registry> SourceSet::RegistryOf(const std::string& host) {
       return item.second.use_count() == 1 && item.second->counters().blob_bytes == 0;
     });
   std::shared_ptr<Registry>& registry = registries_[host];
-  if (!registry) {
-    RegistryOptions options = registry_options_;
-    options.insecure = std::find(insecure_registries_.begin(), insecure_registries_.end(), host) !=
-                       insecure_registries_.end();
-    registry = Registry::Create(host, std::move(options));
-  }
+  if (!registry) registry = Registry::Create(host, registry_options_);
   return registry;
 }
 

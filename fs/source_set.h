@@ -23,8 +23,7 @@ namespace lamina {
 class SourceSet {
  public:
   // `archives` outlives it.
-  SourceSet(Store& store, ArchiveStore& archives, RegistryOptions registry,
-            std::vector<std::string> insecure_registries);
+  SourceSet(Store& store, ArchiveStore& archives, RegistryOptions registry);
 
   // Reads the sources that the store knows. One that is away keeps the names that it last had, and
   // may come back at any time. Archives are not read before one of their names is asked for.
@@ -112,7 +111,6 @@ class SourceSet {
   Store& store_;
   ArchiveStore& archives_;
   const RegistryOptions registry_options_;
-  const std::vector<std::string> insecure_registries_;
   mutable Mutex mutex_;  // leaf
   std::map<int64_t, Known> sources_ GUARDED_BY(mutex_);
   // Ids, the latest added last.

@@ -74,7 +74,7 @@ Status CheckSections(const format::Header& header) {
 // With pread, so that checking a large file does not make all of it resident.
 Status CheckBody(const std::string& path, const format::Header& header) {
   constexpr size_t kStep = 1u << 20;
-  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenOwnFile(path, O_RDONLY));
   std::vector<uint8_t> buffer(std::min<uint64_t>(kStep, header.file_bytes - sizeof header));
   uint32_t crc = Crc32c({});
   for (uint64_t at = sizeof header; at < header.file_bytes;) {

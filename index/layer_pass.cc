@@ -265,9 +265,11 @@ Status LayerPass::CheckDecoded(const Digest& blob_digest) {
   }
   RETURN_IF_ERROR(parser_.Finish());
   const Digest diff_id = hashes_raw_ ? raw_hasher_.Finish() : blob_digest;
+  // As above, unless the name of the blob says nothing of its bytes.
+  const Code code = request_.digest_is_name ? Code::kCorrupt : Code::kInvalid;
   if (request_.diff_id.has_value() && diff_id != *request_.diff_id)
-    return Error{Code::kCorrupt, "its content is not the one of the image config: its diff id is " +
-                                     diff_id.ToString() + ", not " + request_.diff_id->ToString()};
+    return Error{code, "its content is not the one of the image config: its diff id is " +
+                           diff_id.ToString() + ", not " + request_.diff_id->ToString()};
   raw_diff_id_ = diff_id;
   return {};
 }

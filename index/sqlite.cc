@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "base/file.h"
@@ -33,6 +35,14 @@ Code CodeOf(int sqlite_code) {
     default:
       return Code::kInternal;
   }
+}
+
+// kCorrupt where something that is no file stands in its place. A link to one is a user's choice.
+Status CheckPlace(const std::string& path) {
+  struct stat st {};
+  const bool there = ::stat(path.c_str(), &st) == 0;
+  if (there ? S_ISREG(st.st_mode) : errno != ELOOP) return {};
+  return Error{Code::kCorrupt, path + " is no regular file"};
 }
 
 }  // namespace
@@ -96,6 +106,7 @@ std::string Statement::Text(int column) const {
 }
 
 Result<std::unique_ptr<Database>> Database::Open(const std::string& path) {
+  RETURN_IF_ERROR(CheckPlace(path));
   // Made here for its mode; SQLite gives the same to the files beside it.
   ASSIGN_OR_RETURN(UniqueFd made, OpenFile(path, O_RDWR | O_CREAT));
   made.reset();

@@ -46,12 +46,15 @@ Status Store::Impl::OpenDatabase() {
 }
 
 Status Store::Impl::OpenOrRebuild(std::string* warning) {
-  Status opened = OpenDatabase();
-  if (opened) return opened;
   // The statements that open a store are always the same, so one that SQLite cannot run (kInternal:
   // "unsupported file format") tells of the file as well.
-  const Code code = opened.error().code;
-  if (code != Code::kCorrupt && code != Code::kInternal) return opened;
+  const auto is_damage = [](const Status& opened) {
+    return !opened &&
+           (opened.error().code == Code::kCorrupt || opened.error().code == Code::kInternal);
+  };
+  Status opened = OpenDatabase();
+  if (is_damage(opened)) opened = OpenDatabase();  // see WithLocked()
+  if (!is_damage(opened)) return opened;
   return Rebuild(opened.error(), warning);
 }
 
@@ -136,12 +139,14 @@ Status Store::PutDocument(const Digest& digest, const std::string& media_type,
                                      " is not what its digest names: " + digest.ToString()};
   return impl_->With([&](Database& database) -> Status {
     ASSIGN_OR_RETURN(Statement insert,
-                     database.Prepare("INSERT INTO document(digest, media_type, bytes)"
-                                      " VALUES(?1, ?2, ?3) ON CONFLICT(digest) DO UPDATE SET"
-                                      " bytes=excluded.bytes, media_type=CASE media_type"
+                     database.Prepare("INSERT INTO document(digest, media_type, bytes, kept_ns)"
+                                      " VALUES(?1, ?2, ?3, ?4) ON CONFLICT(digest) DO UPDATE SET"
+                                      " bytes=excluded.bytes, kept_ns=excluded.kept_ns,"
+                                      " media_type=CASE media_type"
                                       " WHEN excluded.media_type THEN media_type ELSE '' END"));
     const std::string name = digest.ToString();
-    return insert.Bind(name).Bind(media_type).BindBlob(bytes).Run();
+    insert.Bind(name).Bind(media_type).BindBlob(bytes);
+    return insert.Bind(WallClock::System().NowNs()).Run();
   });
 }
 

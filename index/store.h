@@ -116,14 +116,49 @@ class Store {
       const std::function<Status(const std::vector<AliasRow>& all)>& check);
   // Sorted by repository and name.
   Result<std::vector<AliasRow>> Aliases();
-  // Images that a pin names: whatever frees space leaves them alone.
+  // Images that an alias to a digest or a pin names: whatever frees space leaves them alone.
   struct PinnedImage {
     std::string repository;
     Digest digest;
+
+    friend auto operator<=>(const PinnedImage&, const PinnedImage&) = default;
   };
   Result<std::vector<PinnedImage>> PinnedImages();
 
-  // Images (manifest or index digests) known in a repository, with when they were first seen.
+  // --- what is kept, and why (store_garbage.cc)
+  struct PinRow {
+    std::string repository;
+    Digest digest;
+    std::string reference;  // as it was given
+    int64_t made_ns = 0;
+  };
+  // In the place of a pin of the same image.
+  Status PutPin(const PinRow& row);
+  Status RemovePin(const std::string& repository, const Digest& digest);
+  Result<std::vector<PinRow>> Pins();
+  struct KnownImage {
+    std::string repository;
+    Digest digest;
+    int64_t used_ns = 0;  // give or take a day; not before the database was made
+  };
+  Result<std::vector<KnownImage>> KnownImages();
+  struct KnownDocument {
+    Digest digest;
+    uint64_t size = 0;    // bytes
+    int64_t kept_ns = 0;  // when it last came; not before the database was made
+  };
+  Result<std::vector<KnownDocument>> KnownDocuments();
+  // Unless it was used, or came, again since the row was read.
+  Status RemoveImage(const KnownImage& image);
+  Status RemoveDocument(const KnownDocument& document);
+  // What names keep: the images that tags have now, or had since `since_ns`, those of sources,
+  // aliases and pins, and those used since.
+  Result<std::vector<Digest>> NamedImages(int64_t since_ns);
+  // When the database was made, or got the times of what is in it.
+  Result<int64_t> BeganNs();
+
+  // Images (manifest or index digests) known in a repository, with when they were first seen and
+  // last used. Writes the time of use once a day at most.
   Status RecordImage(const std::string& repository, const Digest& digest, int64_t now_ns);
   Result<std::vector<Digest>> Images(const std::string& repository);
   // All repositories that have a tag, an image, a local name or an alias, sorted. (A node id alone

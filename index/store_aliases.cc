@@ -1,4 +1,4 @@
-// The store's aliases and pins.
+// The store's aliases.
 
 #include "index/store_impl.h"
 #include "index/store_rows.h"
@@ -65,19 +65,6 @@ Result<Store::AliasState> Store::ChangeAliases(
 
 Result<std::vector<AliasRow>> Store::Aliases() {
   return impl_->With([](Database& database) { return ReadAliases(database); });
-}
-
-Result<std::vector<Store::PinnedImage>> Store::PinnedImages() {
-  return impl_->With([](Database& database) -> Result<std::vector<PinnedImage>> {
-    ASSIGN_OR_RETURN(Statement select,
-                     database.Prepare("SELECT DISTINCT target_repository, target_digest FROM alias"
-                                      " WHERE target_tag='' ORDER BY 1, 2"));
-    return CollectRows<PinnedImage>(select, [](const Statement& row) -> std::optional<PinnedImage> {
-      const auto digest = Digest::Parse(row.Text(1));
-      if (!digest) return std::nullopt;
-      return PinnedImage{row.Text(0), *digest};
-    });
-  });
 }
 
 }  // namespace lamina

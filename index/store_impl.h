@@ -42,8 +42,8 @@ struct Store::Impl {
   Status RestoreNodes() REQUIRES(mutex);
   void RememberNode(NodeKind kind, const std::string& key, int64_t id) REQUIRES(mutex);
 
-  // Runs `work(Database&)`, which returns a Result, under the lock; once more on the rebuilt
-  // database where the file was found to be corrupt.
+  // Runs `work(Database&)`, which returns a Result, under the lock; where the file was found to be
+  // corrupt once more on the file opened anew, and where it is still on the rebuilt one.
   template <typename Work>
   auto With(Work work) -> decltype(work(std::declval<Database&>())) {
     std::string warning;
@@ -58,6 +58,11 @@ struct Store::Impl {
     MutexLock lock(mutex);
     if (database == nullptr) RETURN_IF_ERROR(OpenOrRebuild(warning));
     auto result = work(*database);
+    if (result.has_value() || result.error().code != Code::kCorrupt) return result;
+    // SQLite calls it corruption, too, where the disk failed once.
+    database.reset();
+    RETURN_IF_ERROR(OpenOrRebuild(warning));
+    result = work(*database);
     if (result.has_value() || result.error().code != Code::kCorrupt) return result;
     RETURN_IF_ERROR(Rebuild(result.error(), warning));
     return work(*database);

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
+
 namespace lamina {
 namespace {
 
 constexpr int64_t kApplicationId = 0x4C614D69;  // "LaMi"
-constexpr int64_t kVersion = 2;
+constexpr int64_t kVersion = 3;
 
 // AUTOINCREMENT where an id must never come to mean something else.
 constexpr const char* kSchema = R"sql(
@@ -62,22 +64,49 @@ CREATE TABLE alias(
   PRIMARY KEY(repository, name)) WITHOUT ROWID;
 )sql";
 
+// What schema 3 has more: what is pinned, and since when things lie about. The last table has one
+// row.
+constexpr const char* kGarbageTables = R"sql(
+CREATE TABLE pin(
+  repository TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  reference TEXT NOT NULL,
+  made_ns INTEGER NOT NULL,
+  PRIMARY KEY(repository, digest)) WITHOUT ROWID;
+CREATE TABLE began(began_ns INTEGER NOT NULL);
+ALTER TABLE image ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE document ADD COLUMN kept_ns INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 constexpr const char* kCountTables =
     "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name IN"
-    " ('node','source','local_name','tag_history','image','document','alias')";
+    " ('node','source','local_name','tag_history','image','document','alias',"
+    "'pin','began')";
 
-int64_t TablesOf(int64_t version) { return version == 1 ? 6 : 7; }
+int64_t TablesOf(int64_t version) {
+  if (version == 1) return 6;
+  return version == 2 ? 7 : 9;
+}
 
 Status SetVersion(Database& database) {
   return database.Execute(
       fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kVersion));
 }
 
-// From schema 1; wholly or not at all.
-Status Migrate(Database& database) {
+// From an older schema (0: none), in a transaction.
+Status AddTables(Database& database, int64_t version) {
+  if (version < 1) RETURN_IF_ERROR(database.Execute(kSchema));
+  if (version < 2) RETURN_IF_ERROR(database.Execute(kAliasTable));
+  RETURN_IF_ERROR(database.Execute(kGarbageTables));
+  ASSIGN_OR_RETURN(Statement began, database.Prepare("INSERT INTO began(began_ns) VALUES(?)"));
+  RETURN_IF_ERROR(began.Bind(WallClock::System().NowNs()).Run());
+  return SetVersion(database);
+}
+
+// Wholly or not at all.
+Status Migrate(Database& database, int64_t version) {
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
-  RETURN_IF_ERROR(database.Execute(kAliasTable));
-  RETURN_IF_ERROR(SetVersion(database));
+  RETURN_IF_ERROR(AddTables(database, version));
   return transaction.Commit();
 }
 
@@ -85,11 +114,7 @@ Status MakeTables(Database& database) {
   ASSIGN_OR_RETURN(const int64_t tables,
                    database.QueryInteger("SELECT count(*) FROM sqlite_schema"));
   if (tables != 0) return Error{Code::kInvalid, database.path() + " is no store of lamina"};
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
-  RETURN_IF_ERROR(database.Execute(kSchema));
-  RETURN_IF_ERROR(database.Execute(kAliasTable));
-  RETURN_IF_ERROR(SetVersion(database));
-  return transaction.Commit();
+  return Migrate(database, 0);
 }
 
 }  // namespace
@@ -108,7 +133,7 @@ Status PrepareSchema(Database& database) {
   ASSIGN_OR_RETURN(const int64_t tables, database.QueryInteger(kCountTables));
   if (version < 1 || tables != TablesOf(version))
     return Error{Code::kCorrupt, database.path() + ": tables are missing"};
-  return version == kVersion ? Status() : Migrate(database);
+  return version == kVersion ? Status() : Migrate(database, version);
 }
 
 }  // namespace lamina

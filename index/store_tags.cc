@@ -105,16 +105,6 @@ Result<std::vector<TagRow>> Store::TagHistory(const std::string& repository,
   });
 }
 
-Status Store::RecordImage(const std::string& repository, const Digest& digest, int64_t now_ns) {
-  const std::string name = digest.ToString();
-  return impl_->With([&](Database& database) -> Status {
-    ASSIGN_OR_RETURN(Statement insert,
-                     database.Prepare("INSERT OR IGNORE INTO image(repository, digest, first_ns)"
-                                      " VALUES(?, ?, ?)"));
-    return insert.Bind(repository).Bind(name).Bind(now_ns).Run();
-  });
-}
-
 Result<std::vector<Digest>> Store::Images(const std::string& repository) {
   return impl_->With([&](Database& database) -> Result<std::vector<Digest>> {
     ASSIGN_OR_RETURN(Statement select,

@@ -108,7 +108,7 @@ Status CheckTrailerCrc(const Headers& headers, uint32_t image_crc, std::string_v
 // Reads instead of touching the mapping, so that the file does not become resident in this process.
 Result<uint32_t> ChecksumOfFile(const std::string& path, uint64_t bytes) {
   constexpr uint64_t kStep = 256u << 10;
-  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenOwnFile(path, O_RDONLY));
   std::vector<uint8_t> buffer(std::min(kStep, bytes));
   uint32_t crc = 0xFFFFFFFF;
   for (uint64_t at = 0; at < bytes; at += kStep) {

@@ -144,7 +144,20 @@ void HttpServer::Serve(int fd) {
 
 // False where the connection ends with this answer.
 bool HttpServer::Answer(int fd, const FakeResponse& response) {
+  const bool stays = SendAnswer(fd, response);
+  if (!stays && response.reset) {
+    const linger at_once{1, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  return stays;
+}
+
+bool HttpServer::SendAnswer(int fd, const FakeResponse& response) {
   if (response.no_answer) return false;
+  if (response.raw) {
+    SendAll(fd, *response.raw);
+    return false;
+  }
   if (response.silent) {
     StaySilent(fd);
     return false;

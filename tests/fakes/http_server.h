@@ -44,6 +44,8 @@ struct FakeResponse {
   std::optional<uint64_t> dribble_after;  // sends so many bytes, then one every 20 ms
   bool no_answer = false;                 // closes at once
   bool silent = false;                    // never answers
+  std::optional<std::string> raw;         // sends these bytes in place of all above, then closes
+  bool reset = false;                     // where the connection ends it breaks (RST)
 };
 
 class HttpServer {
@@ -68,6 +70,7 @@ class HttpServer {
   void Accept();
   void Serve(int fd);
   bool Answer(int fd, const FakeResponse& response);
+  bool SendAnswer(int fd, const FakeResponse& response);
   void StaySilent(int fd);
   void Dribble(int fd, std::string_view rest);
 

@@ -1,6 +1,7 @@
 """[S22] kill -9 at any instant; [S21] any file of the store deleted or rotten: the next mount serves nothing wrong."""
 
 import os
+import random
 import shutil
 import threading
 import time
@@ -114,6 +115,14 @@ class KillTest(CrashCase):
         self.assertEqual([name for folder in folders for name in os.listdir(folder) if ".tmp." in name], [])
         self.assert_whole()
 
+    def test_it_mounts_over_what_a_killed_daemon_left(self):
+        """Also while the kernel still knows the attributes of the dead mount's root."""
+        self.assert_whole()
+        os.stat(self.daemon.mountpoint)
+        self.daemon.kill(unmount=False)
+        self.daemon.start()
+        self.assert_whole()
+
     def test_a_second_daemon_cannot_take_a_store_in_use(self):
         other = self.lamina(name="other", start=False)
         self.addCleanup(run, "umount", "-l", other.mountpoint, check=False)
@@ -159,6 +168,27 @@ class DamagedStoreTest(CrashCase):
                     stream.seek(offset)
                     stream.write(bytes([byte[0] ^ 0xFF]))
         self.damage_each(flip)
+
+    def test_bits_that_flip_anywhere_in_the_store_are_never_served(self):
+        """[S74] 64 bits, 8 at a time, in the files of layers, indexes and trees."""
+        self.assert_whole()
+        self.daemon.command("fetch", f"{self.proxy.host}/app:v1")
+        numbers = random.Random(11)
+        for batch in range(8):
+            self.daemon.stop()
+            files = [path for folder in ("cache", "index", "tree") for path in files_below(f"{self.daemon.store}/{folder}")]
+            self.assertGreater(len(files), 4)
+            for _ in range(8):
+                path = numbers.choice(files)
+                with open(path, "r+b") as stream:
+                    at = numbers.randrange(os.path.getsize(path))
+                    stream.seek(at)
+                    byte = stream.read(1)[0]
+                    stream.seek(at)
+                    stream.write(bytes([byte ^ 1 << numbers.randrange(8)]))
+            self.daemon.start()
+            with self.subTest(batch=batch):
+                self.assert_whole()
 
     def test_a_cut_cache_file_is_found_and_healed(self):
         self.damage_each(lambda path: os.truncate(path, os.path.getsize(path) // 2))

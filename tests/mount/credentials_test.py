@@ -1,13 +1,18 @@
 """Credentials that the host has already, before a real registry that wants them."""
 
+import base64
 import json
 import os
 import subprocess
+import urllib.error
+import urllib.request
 
 from images import small
 from images.oci import Layout
 
-from mount.harness import MountCase, lamina_binary, run
+from mount.harness import MountCase, canonical_host, lamina_binary, read, run, wait_until
+from mount.nginx import Nginx
+from mount.token_server import TokenServer
 
 USER, PASSWORD = "alice", "a secret: ü"
 HELPER = """#!/usr/bin/python3
@@ -77,3 +82,61 @@ class CredentialsTest(MountCase):
         done = self.cat({"credHelpers": {self.server.host: "absent"}})
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(b"docker-credential-absent", done.stderr)
+
+
+READERS = 64
+FILE_BYTES = 1 << 20
+
+
+class TokenTest(MountCase):
+    """A real registry whose token server stands at its own host and port, as nginx has it."""
+
+    def setUp(self):
+        super().setUp()
+        self.tokens = TokenServer(self.folder + "/tokens", USER, PASSWORD)
+        self.addCleanup(self.tokens.stop)
+        # The registry has to know the realm before it starts, nginx the registry's port.
+        front = Nginx(self.folder + "/nginx", "")
+        self.server = self.registry(auth=self.tokens.config(f"http://{front.host}/token"))
+        self.front = Nginx(self.folder + "/nginx", f"""
+            client_max_body_size 0;
+            location /token {{ proxy_pass http://{self.tokens.host}; }}
+            location / {{ proxy_pass http://{self.server.host}; proxy_set_header Host $http_host; }}""", port=front.port)
+        self.addCleanup(self.front.stop)
+        self.front.start()
+        self.files = {f"data/{number:02}": os.urandom(FILE_BYTES) for number in range(READERS)}
+        layout = Layout(self.folder + "/layout")
+        small.make(layout, "v1", self.files)
+        run("skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "--dest-creds", f"{USER}:{PASSWORD}",
+            f"oci:{layout.path}:v1", f"docker://{self.front.host}/app:v1")
+        self.daemon = self.lamina(start=False)
+        os.makedirs(self.daemon.folder + "/containers")
+        with open(self.daemon.folder + "/containers/auth.json", "w", encoding="utf-8") as file:
+            pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            json.dump({"auths": {self.front.host: {"auth": pair}}}, file)
+        self.daemon.start()
+        self.daemon.command("fetch", "--index-only", f"{self.front.host}/app:v1")
+
+    def is_refused(self, token):
+        asked = urllib.request.Request(f"http://{self.server.host}/v2/app/tags/list",
+                                       headers={"Authorization": "Bearer " + token})
+        try:
+            with urllib.request.urlopen(asked, timeout=60):
+                return False
+        except urllib.error.HTTPError as error:
+            return error.code == 401
+
+    def test_one_token_serves_all_and_one_more_when_it_ends_while_many_read(self):
+        """[S75]"""
+        self.assertEqual(len(self.tokens.given), 2, "one for skopeo, one for lamina")
+        self.tokens.life = 4
+        self.daemon.clear_cache()  # in a new process
+        rootfs = self.daemon.path(canonical_host(self.front.host), "app", "v1", "rootfs")
+        self.assertEqual(read(f"{rootfs}/data/00"), self.files["data/00"])
+        self.assertEqual(len(self.tokens.given), 3)
+        self.tokens.life = 3600
+        wait_until(lambda: self.is_refused(self.tokens.given[-1]), "the registry to refuse a token that has ended")
+        names = sorted(self.files)
+        got = self.run_threads(READERS, lambda number: read(f"{rootfs}/{names[number]}"))
+        self.assertEqual(got, [self.files[name] for name in names])
+        self.assertEqual(len(self.tokens.given), 4)

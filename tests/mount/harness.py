@@ -90,13 +90,17 @@ class Lamina:
         self.killed = False
         os.makedirs(self.mountpoint, exist_ok=True)
 
-    def start(self):
-        """Mounts; returns once the tree answers."""
+    def launch(self):
+        """Begins to mount."""
         with open(self.log_path, "ab") as log:
             self.process = start_child(
                 lamina_binary(), "mount", "-f", "--store", self.store, *self.options, self.mountpoint,
                 stdout=log, stderr=log, env=self.environment, cwd=self.folder)
         self.killed = False
+
+    def start(self):
+        """Mounts; returns once the tree answers."""
+        self.launch()
         wait_until(self._answers, "the tree of lamina to answer")
         return self
 
@@ -129,13 +133,14 @@ class Lamina:
         if run("umount", self.mountpoint, check=False).returncode != 0:
             run("umount", "-l", self.mountpoint, check=False)
 
-    def kill(self):
-        """kill -9, and the dead mount is taken away."""
+    def kill(self, unmount=True):
+        """kill -9, and the dead mount is taken away, or left for the next one to find."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
         self.killed = True
-        run("umount", "-l", self.mountpoint, check=False)
+        if unmount:
+            run("umount", "-l", self.mountpoint, check=False)
         self.process = None
 
     def restart(self):
@@ -187,15 +192,21 @@ class Lamina:
 
 
 class DockerRegistry:
-    """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants."""
+    """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants.
+    auth, tls: what its configuration says of these, the certificate one for localhost. redirect: where it sends those
+    who want blobs."""
 
-    def __init__(self, folder, port=0, htpasswd=None):
+    def __init__(self, folder, port=0, htpasswd=None, auth=None, tls=None, redirect=None):
         self.folder = folder
         self.port = port
         self.process = None
         self.log_path = folder + "/registry.log"
         os.makedirs(folder + "/blobs", exist_ok=True)
-        self.auth = {}
+        self.auth = {"auth": auth} if auth else {}
+        self.tls = {"tls": tls} if tls else {}
+        self.middleware = {}
+        if redirect:
+            self.middleware = {"middleware": {"storage": [{"name": "redirect", "options": {"baseurl": redirect}}]}}
         if htpasswd:
             with open(folder + "/htpasswd", "w", encoding="utf-8") as file:
                 file.write(run("htpasswd", "-Bbn", *htpasswd).stdout)
@@ -203,7 +214,7 @@ class DockerRegistry:
 
     @property
     def host(self):
-        return f"127.0.0.1:{self.port}"
+        return f"localhost:{self.port}" if self.tls else f"127.0.0.1:{self.port}"
 
     def start(self):
         config = self.folder + "/config.yml"
@@ -212,8 +223,9 @@ class DockerRegistry:
                 "version": 0.1,
                 "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
                 "storage": {"filesystem": {"rootdirectory": self.folder + "/blobs"}, "delete": {"enabled": True}},
-                "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance"},
+                "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance", **self.tls},
                 **self.auth,
+                **self.middleware,
             }, stream)
         with open(self.log_path, "wb") as log:
             self.process = start_child("docker-registry", "serve", config, stdout=log, stderr=log, cwd=self.folder)

@@ -1,5 +1,6 @@
 #include "fetch/cache_budget.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -288,6 +289,98 @@ TEST_F(CacheBudgetTest, SixtyFourReadersWhoWantMoreThanFitsReadRightAndStayWithi
   EXPECT_GT(budget_->evicted_bytes(), budget_->limit());
   EXPECT_EQ(counters_->rotten, 0u);
   EXPECT_EQ(budget_->used(), RealBytes());
+}
+
+// Blocks whose record is gone already, as kill -9 in the middle of an eviction leaves them.
+TEST_F(CacheBudgetTest, BlocksThatTheMapDoesNotNameAreFreedWhenTheLayerIsOpened) {
+  MakeBudget(CacheBudget::kUnlimited);
+  EXPECT_TRUE(AllReadRight(Open(1, 20)));
+  const std::string map = Folder() + "/" + LayerDigest(1).PathName() + ".map";
+  const uint64_t before = RealBytes();
+  {
+    const auto fd = OpenFile(map, O_RDWR);
+    ASSERT_TRUE(fd);
+    const std::vector<uint8_t> nothing(3 * 8);
+    ASSERT_TRUE(PwriteExactly(fd->get(), nothing, 32 + 5 * 8, map));  // chunks 5, 6 and 7
+  }
+  MakeBudget(CacheBudget::kUnlimited);
+  EXPECT_EQ(budget_->used(), before);
+  const OpenLayer again = Open(1, 20);
+  EXPECT_EQ(RealBytes(), before - 3 * kChunkBytes);
+  EXPECT_EQ(budget_->used(), RealBytes());
+  EXPECT_TRUE(AllReadRight(again));
+  EXPECT_EQ(again.owner->begun(), 3u);
+  EXPECT_EQ(counters_->rotten, 0u);
+}
+
+TEST_F(CacheBudgetTest, WithALimitOfZeroNoFileIsMadeAndNothingCountsAsAFailure) {
+  MakeBudget(0);
+  const OpenLayer layer = Open(1, 5);
+  EXPECT_TRUE(AllReadRight(layer));
+  EXPECT_TRUE(AllReadRight(layer));
+  EXPECT_EQ(layer.owner->begun(), 10u);
+  EXPECT_EQ(counters_->write_failures, 0u);
+  EXPECT_TRUE(std::filesystem::is_empty(Folder()));
+}
+
+TEST_F(CacheBudgetTest, ClearingTakesEverythingAndReadersGoOn) {
+  MakeBudget(CacheBudget::kUnlimited);
+  const OpenLayer open = Open(1, 20);
+  EXPECT_TRUE(AllReadRight(open));
+  EXPECT_TRUE(AllReadRight(Open(2, 20)));
+  std::atomic<bool> ended{false};
+  std::atomic<uint64_t> wrong{0};
+  std::vector<std::thread> readers;
+  for (uint32_t number = 0; number < 4; ++number)
+    readers.emplace_back([&, number] {
+      std::mt19937 random(number);
+      while (!ended) {
+        const uint64_t offset = random() % (open.owner->flat_size() - 30'000);
+        std::vector<uint8_t> out(1 + random() % 30'000, 0xEE);
+        const bool ready =
+            open.cache->Ready(offset, out.size()) && open.cache->ReadReady(offset, out).has_value();
+        if (!ready && !open.cache->Read(offset, out, Soon())) ++wrong;
+        if (out != open.owner->Content(offset, out.size())) ++wrong;
+      }
+    });
+  for (int i = 0; i < 50; ++i) budget_->Clear(LayerDigest(1).PathName());
+  ended = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(wrong, 0u);
+  budget_->Clear(LayerDigest(1).PathName());
+  budget_->Clear(LayerDigest(2).PathName());
+  EXPECT_FALSE(FileExists(DataPath(2)));
+  EXPECT_EQ(open.cache->usage().chunks_present, 0u);
+  EXPECT_EQ(budget_->used(), RealBytes());
+  EXPECT_LE(RealBytes(), kBlock) << "the map";
+  EXPECT_TRUE(AllReadRight(open));
+  EXPECT_EQ(counters_->rotten, 0u);
+}
+
+TEST_F(CacheBudgetTest, OnlyFilesThatNobodyHasOpenAreRemoved) {
+  MakeBudget(CacheBudget::kUnlimited);
+  OpenLayer layer = Open(1, 20);
+  EXPECT_TRUE(AllReadRight(layer));
+  EXPECT_EQ(budget_->RemoveClosed(LayerDigest(1).PathName()), 0u);
+  EXPECT_TRUE(FileExists(DataPath(1)));
+  layer = {};
+  const uint64_t all = RealBytes();
+  EXPECT_EQ(budget_->RemoveClosed(LayerDigest(1).PathName()), all);
+  EXPECT_EQ(RealBytes(), 0u);
+  EXPECT_EQ(budget_->used(), 0u);
+}
+
+TEST_F(CacheBudgetTest, RoomThatIsNotUsedIsGivenBack) {
+  MakeBudget(10 * kChunkBytes);
+  CacheBudget::Account account(budget_, LayerDigest(1));
+  {
+    const auto room = account.Reserve(kChunkBytes);
+    ASSERT_TRUE(room);
+    EXPECT_EQ(budget_->used(), kChunkBytes);
+  }
+  EXPECT_EQ(budget_->used(), 0u);
+  EXPECT_FALSE(account.Reserve(11 * kChunkBytes));
+  EXPECT_EQ(budget_->used(), 0u);
 }
 
 TEST(CacheLimitTest, KnowsSizes) {

@@ -29,6 +29,35 @@ TEST_F(ChunkCacheDamageTest, RotOnDiskIsFoundOnEntryAndHealed) {
   EXPECT_LE(cache_->usage().disk_bytes, (96u + 4) * 4096);
 }
 
+TEST_F(ChunkCacheDamageTest, VerifyFindsRotThatReadersHaveNotMet) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  const auto go_on = [](uint64_t) { return true; };
+  auto verified = cache_->Verify(go_on);
+  ASSERT_TRUE(verified) << verified.error().message;
+  EXPECT_EQ(verified->chunks, 8u);
+  EXPECT_EQ(verified->bytes, 8 * kChunk);
+  EXPECT_TRUE(verified->bad.empty());
+  EXPECT_TRUE(cache_->Ready(0, 8 * kChunk));
+  FlipByte(Path(".data"), 3 * kChunk + 5);
+  FlipByte(Path(".map"), 32 + 6 * 8);  // the checksum of chunk 6
+  verified = cache_->Verify(go_on);
+  ASSERT_TRUE(verified) << verified.error().message;
+  EXPECT_EQ(verified->bad, (std::vector<uint64_t>{3, 6}));
+  EXPECT_EQ(cache_->usage().chunks_present, 6u);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), 10u);
+  EXPECT_TRUE(cache_->Verify(go_on)->bad.empty());
+}
+
+TEST_F(ChunkCacheDamageTest, VerifyEndsWhenNobodyWaitsForIt) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  const auto verified = cache_->Verify([](uint64_t) { return false; });
+  ASSERT_FALSE(verified);
+  EXPECT_EQ(verified.error().code, Code::kCancelled);
+}
+
 TEST_F(ChunkCacheDamageTest, RotWithoutTheRegistryFailsThatRangeOnly) {
   Open();
   ASSERT_TRUE(AllReadsRight());

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "fetch/registry_hosts.h"
 #include "fetch/registry_session.h"
 #include "tests/unit/fetch/registry_fixture.h"
 
@@ -399,7 +400,8 @@ TEST(RegistryTest, PagesWhosePathNamesAHostAreRefused) {
 TEST(RegistryTest, ATargetThatNamesAnotherHostIsNotAsked) {
   HttpServer other([](const FakeRequest&) { return Bytes("{}"); });
   RegistryOptions options = ShortTimeouts();
-  RegistrySession session("127.0.0.1:1", options);
+  RegistrySession session(OriginEndpoint("127.0.0.1:1", "a", false, {}), options,
+                          std::make_shared<RegistryCounters>());
   BodyReceiver receiver("test", 100);
   RegistryRequest request{.target = "//" + other.host() + "/v2/",
                           .scope = "",

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "fetch/registry_blob.h"
+#include "fetch/registry_hosts.h"
 #include "tests/unit/fetch/registry_fixture.h"
 
 namespace lamina {
@@ -36,7 +37,9 @@ struct SplitBlob {
   SplitBlob(HttpServer::Handler handler, const RegistryOptions& options, uint64_t size,
             double split_from = -1)
       : server(std::move(handler)),
-        session(std::make_shared<RegistrySession>(server.host(), options)) {
+        session(
+            std::make_shared<RegistrySession>(OriginEndpoint(server.host(), "team/app", false, {}),
+                                              options, std::make_shared<RegistryCounters>())) {
     Descriptor descriptor = DescriptorOf("large");
     descriptor.size = size;
     blob = std::make_unique<RegistryBlob>(session, "team/app", descriptor, split_from);

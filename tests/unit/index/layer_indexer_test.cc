@@ -186,13 +186,13 @@ TEST_F(LayerIndexerTest, AWrongSizeIsCorrupt) {
   EXPECT_EQ(MustFail(blob, request).code, Code::kCorrupt);
 }
 
-TEST_F(LayerIndexerTest, AWrongDiffIdIsCorruptAndNamesBoth) {
+TEST_F(LayerIndexerTest, AWrongDiffIdIsInvalidAndNamesBoth) {
   const std::string tar = MixedTar();
   const std::string blob = Pipe("gzip", tar);
   IndexRequest request = lab_.RequestFor(blob);
   request.diff_id = Digest::Sha256(AsBytes(blob));
   const Error error = MustFail(blob, request);
-  EXPECT_EQ(error.code, Code::kCorrupt);
+  EXPECT_EQ(error.code, Code::kInvalid);
   EXPECT_THAT(error.message, HasSubstr(Digest::Sha256(AsBytes(tar)).ToString()));
   EXPECT_THAT(error.message, HasSubstr(request.diff_id->ToString()));
   request.diff_id = Digest::Sha256(AsBytes(tar));

@@ -245,7 +245,7 @@ TEST_F(StoreTest, FileIsPrivateAndInWriteAheadMode) {
   Open();
   ASSERT_TRUE(store_->NodeId(NodeKind::kName, "x"));
   EXPECT_EQ(Query("PRAGMA journal_mode"), "wal");
-  EXPECT_EQ(Query("PRAGMA user_version"), "2");
+  EXPECT_EQ(Query("PRAGMA user_version"), "3");
   for (const char* suffix : {"", "-wal", "-shm"}) {
     const auto mode = std::filesystem::status(path_ + suffix).permissions();
     EXPECT_EQ(mode, std::filesystem::perms(0600)) << suffix;
@@ -256,13 +256,13 @@ TEST_F(StoreTest, NewerSchemaIsRefusedInWordsAndLeftAlone) {
   Open();
   const int64_t id = *store_->NodeId(NodeKind::kName, "x");
   store_.reset();
-  Query("PRAGMA user_version=3");
+  Query("PRAGMA user_version=4");
   auto refused = Store::Open(path_);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kUnsupported);
   EXPECT_NE(refused.error().message.find("newer"), std::string::npos);
   EXPECT_EQ(SetAsideCount(), 0u);
-  Query("PRAGMA user_version=2");
+  Query("PRAGMA user_version=3");
   Open();
   EXPECT_EQ(*store_->NodeId(NodeKind::kName, "x"), id);
 }
@@ -319,10 +319,12 @@ TEST_F(StoreTest, ADatabaseOfSchemaOneGetsItsTableOfAliases) {
   const int64_t id = *store_->NodeId(NodeKind::kImage, "kept");
   ASSERT_TRUE(store_->RecordTag({"localhost/a", "1", DigestOf("x"), "oci:/x", 1, 1}));
   store_.reset();
-  Query("DROP TABLE alias");
+  for (const char* table : {"alias", "pin", "began"}) Query(std::string("DROP TABLE ") + table);
+  Query("ALTER TABLE image DROP COLUMN used_ns");
+  Query("ALTER TABLE document DROP COLUMN kept_ns");
   Query("PRAGMA user_version=1");
   Open();
-  EXPECT_EQ(Query("PRAGMA user_version"), "2");
+  EXPECT_EQ(Query("PRAGMA user_version"), "3");
   EXPECT_EQ(SetAsideCount(), 0u);
   EXPECT_EQ(*store_->NodeKey(NodeKind::kImage, id), "kept");
   EXPECT_EQ(store_->TagHistory("localhost/a", "1")->size(), 1u);
@@ -331,7 +333,7 @@ TEST_F(StoreTest, ADatabaseOfSchemaOneGetsItsTableOfAliases) {
   EXPECT_THAT(*store_->Aliases(), ElementsAre(Alias("x", "1")));
 }
 
-TEST_F(StoreTest, ADatabaseOfSchemaTwoWithoutItsAliasesIsDamaged) {
+TEST_F(StoreTest, ADatabaseWithoutItsAliasesIsDamaged) {
   Open();
   store_.reset();
   Query("DROP TABLE alias");
@@ -376,6 +378,74 @@ TEST_F(StoreTest, PinsAreTheImagesThatAliasesNameByDigest) {
   ASSERT_TRUE(pinned);
   ASSERT_EQ(pinned->size(), 1u);
   EXPECT_EQ(pinned->front().digest, DigestOf("x"));
+}
+
+TEST_F(StoreTest, ADatabaseOfSchemaTwoLearnsSinceWhenThingsLieAbout) {
+  Open();
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), 5));
+  ASSERT_TRUE(store_->PutDocument(DigestOf("x"), "", "x"));
+  store_.reset();
+  for (const char* table : {"pin", "began"}) Query(std::string("DROP TABLE ") + table);
+  Query("ALTER TABLE image DROP COLUMN used_ns");
+  Query("ALTER TABLE document DROP COLUMN kept_ns");
+  Query("PRAGMA user_version=2");
+  Open();
+  EXPECT_EQ(SetAsideCount(), 0u);
+  const int64_t began = *store_->BeganNs();
+  EXPECT_GT(began, 1'700'000'000'000'000'000);
+  ASSERT_EQ(store_->KnownImages()->size(), 1u);
+  EXPECT_EQ(store_->KnownImages()->front().used_ns, began);
+  ASSERT_EQ(store_->KnownDocuments()->size(), 1u);
+  EXPECT_EQ(store_->KnownDocuments()->front().kept_ns, began);
+  EXPECT_EQ(store_->KnownDocuments()->front().size, 1u);
+  Open();
+  EXPECT_EQ(*store_->BeganNs(), began);
+}
+
+TEST_F(StoreTest, TheTimeOfUseIsWrittenOnceADay) {
+  Open();
+  const int64_t hour = int64_t{3600} * 1'000'000'000;
+  const int64_t first = *store_->BeganNs() + hour;
+  const auto used = [&] { return store_->KnownImages()->front().used_ns; };
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first));
+  EXPECT_EQ(used(), first);
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first + 23 * hour));
+  EXPECT_EQ(used(), first);
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first + 25 * hour));
+  EXPECT_EQ(used(), first + 25 * hour);
+}
+
+TEST_F(StoreTest, WhatWasUsedMeanwhileIsNotRemoved) {
+  Open();
+  const int64_t now = *store_->BeganNs() + 1;
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), now));
+  ASSERT_TRUE(store_->PutDocument(DigestOf("x"), "", "x"));
+  Store::KnownImage image = store_->KnownImages()->front();
+  Store::KnownDocument document = store_->KnownDocuments()->front();
+  --image.used_ns;
+  --document.kept_ns;
+  ASSERT_TRUE(store_->RemoveImage(image));
+  ASSERT_TRUE(store_->RemoveDocument(document));
+  EXPECT_EQ(store_->KnownImages()->size(), 1u);
+  EXPECT_EQ(store_->KnownDocuments()->size(), 1u);
+  ASSERT_TRUE(store_->RemoveImage(store_->KnownImages()->front()));
+  ASSERT_TRUE(store_->RemoveDocument(store_->KnownDocuments()->front()));
+  EXPECT_TRUE(store_->KnownImages()->empty());
+  EXPECT_TRUE(store_->KnownDocuments()->empty());
+}
+
+TEST_F(StoreTest, PinsAreKeptByImage) {
+  Open();
+  ASSERT_TRUE(store_->PutPin({"localhost/a", DigestOf("x"), "localhost/a:1", 5}));
+  ASSERT_TRUE(store_->PutPin({"localhost/a", DigestOf("x"), "localhost/a:2", 6}));
+  ASSERT_TRUE(store_->PutPin({"localhost/b", DigestOf("y"), "localhost/b", 7}));
+  Open();
+  ASSERT_EQ(store_->Pins()->size(), 2u);
+  EXPECT_EQ(store_->Pins()->front().reference, "localhost/a:2");
+  EXPECT_EQ(store_->PinnedImages()->size(), 2u);
+  ASSERT_TRUE(store_->RemovePin("localhost/a", DigestOf("x")));
+  ASSERT_EQ(store_->PinnedImages()->size(), 1u);
+  EXPECT_EQ(store_->PinnedImages()->front().digest, DigestOf("y"));
 }
 
 TEST_F(StoreTest, HistoryOfARepositoryIsThatOfAllItsTags) {
