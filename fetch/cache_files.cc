@@ -54,7 +54,10 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::Open(const CachePaths& paths,
                                                      const ChunkShape& shape, bool may_make) {
   auto existing = OpenExisting(paths, shape);
   if (existing) return existing;
-  if (existing.error().code != Code::kNotFound)
+  // A lack of descriptors, or a disk that fails now, says nothing of what is in the files.
+  const Code code = existing.error().code;
+  if (code == Code::kIo || code == Code::kNoSpace || code == Code::kUnavailable) return existing;
+  if (code != Code::kNotFound)
     LogInfo("cache files dropped, to be fetched again: " + existing.error().message);
   Remove(paths);
   if (!may_make) return existing;

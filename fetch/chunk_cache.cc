@@ -219,7 +219,9 @@ Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& ex
   files->DropPages(extent);
   auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
   const bool right = LoadChecked(chunk, extent, *buffer);
+  if (!right && account && account->HasFileAlone()) files->FreeBlocks(extent);
   led.Land(chunk, right ? ChunkBuffer(std::move(buffer)) : ChunkBuffer());
+  if (!right && account) account->Settle([this] { return files->DiskBytes(); });
   return right;
 }
 

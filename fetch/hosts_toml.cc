@@ -27,13 +27,6 @@ Error Wrong(const Place& place, const std::string& key, const std::string& what)
   return {Code::kInvalid, fmt::format("{}: {} is {}", place.where, key, what)};
 }
 
-Result<bool> FlagOf(const Place& place, const char* key) {
-  const toml::node* node = place.table.get(key);
-  if (node == nullptr) return false;
-  if (const auto flag = node->value_exact<bool>()) return *flag;
-  return Wrong(place, key, "neither true nor false");
-}
-
 // One text or a list of them.
 Result<std::vector<std::string>> TextsOf(const Place& place, const std::string& key,
                                          const toml::node* node) {
@@ -135,8 +128,8 @@ Status TakeSettings(const Place& place, HostsTomlHost* host) {
   RETURN_IF_ERROR(TakeTimeout(place, host));
   ASSIGN_OR_RETURN(const auto cas, TextsOf(place, "ca", place.table.get("ca")));
   for (const std::string& ca : cas) host->tls.ca_files.push_back(InFolder(place.folder, ca));
-  ASSIGN_OR_RETURN(host->tls.skip_verify, FlagOf(place, "skip_verify"));
-  ASSIGN_OR_RETURN(host->override_path, FlagOf(place, "override_path"));
+  ASSIGN_OR_RETURN(host->tls.skip_verify, FlagOf(place.table, "skip_verify", place.where));
+  ASSIGN_OR_RETURN(host->override_path, FlagOf(place.table, "override_path", place.where));
   return {};
 }
 

@@ -16,7 +16,6 @@
 namespace lamina {
 namespace {
 
-constexpr uint64_t kMostBytes = 1u << 20;
 constexpr size_t kMostFiles = 1000;
 constexpr size_t kMostRules = 10'000;
 constexpr size_t kMostMirrors = 32;
@@ -52,13 +51,6 @@ Result<std::string> NameOf(const toml::table& table, const char* key, const std:
   ASSIGN_OR_RETURN(std::string name, TextOf(table, key, where));
   while (name.ends_with("/")) name.pop_back();
   return name;
-}
-
-Result<bool> FlagOf(const toml::table& table, const char* key, const std::string& where) {
-  const toml::node* node = table.get(key);
-  if (node == nullptr) return false;
-  if (const auto flag = node->value_exact<bool>()) return *flag;
-  return Error{Code::kInvalid, fmt::format("{}: {} is neither true nor false", where, key)};
 }
 
 // A location is a host, which may be a name that no image's registry could have ("mirror"), perhaps
@@ -182,14 +174,7 @@ std::string RegistriesConf::AliasFileOfUser() {
 }
 
 Result<RegistriesConf> RegistriesConf::Read(const std::vector<std::string>& files) {
-  RegistriesConf conf;
-  for (const std::string& file : files) {
-    const auto text = ReadWholeFile(file, kMostBytes);
-    if (!text && text.error().code == Code::kNotFound) continue;
-    if (!text) return text.error();
-    RETURN_IF_ERROR(conf.Add(*text, file));
-  }
-  return conf;
+  return ReadConfFiles<RegistriesConf>(files);
 }
 
 Status RegistriesConf::Add(std::string_view text, const std::string& name) {

@@ -22,8 +22,7 @@ Result<std::string> NextTarget(const Url& base, const Url& from, const HttpHeade
     ASSIGN_OR_RETURN(const Url next, from.Resolve(*link));
     if (!next.SameOrigin(base))
       return Error{Code::kInvalid, "its next page is on another server, " + next.Origin()};
-    const size_t path = next.text().find('/', next.text().find("://") + 3);
-    std::string target = path == std::string::npos ? "/" : next.text().substr(path);
+    std::string target = next.Target();
     // On its own such a path would name a host.
     if (target.starts_with("//"))
       return Error{Code::kInvalid, "the path of its next page begins with //"};

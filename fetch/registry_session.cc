@@ -27,11 +27,6 @@ Url BaseUrl(const RegistryEndpoint& endpoint) {
   return url ? *url : *Url::Parse("https://invalid.invalid/v2");
 }
 
-std::string PathOf(const Url& url) {
-  const size_t path = url.text().find('/', url.text().find("://") + 3);
-  return path == std::string::npos ? "" : url.text().substr(path);
-}
-
 RegistryOptions OptionsAt(RegistryOptions options, const RegistryEndpoint& endpoint) {
   options.connect_timeout = endpoint.connect_timeout.value_or(options.connect_timeout);
   return options;
@@ -251,7 +246,7 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
 Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
   std::string target = request.target;
   if (!request.as_linked && target.starts_with("/v2/"))
-    target = PathOf(base_) + target.substr(kApi.size());
+    target = base_.Target() + target.substr(kApi.size());
   ASSIGN_OR_RETURN(Url url, base_.Resolve(target));
   const bool told = request.as_linked && (target.find("?ns=") != std::string::npos ||
                                           target.find("&ns=") != std::string::npos);

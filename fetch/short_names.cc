@@ -2,14 +2,12 @@
 
 #include <fmt/core.h>
 
-#include "base/file.h"
 #include "base/text.h"
 #include "fetch/toml_text.h"
 
 namespace lamina {
 namespace {
 
-constexpr uint64_t kMostBytes = 1u << 20;
 constexpr size_t kMostSearched = 16;
 
 // The name of a short reference without tag and digest.
@@ -27,14 +25,7 @@ Result<std::string> ParseRegistry(const std::string& text, const std::string& na
 }  // namespace
 
 Result<ShortNames> ShortNames::Read(const std::vector<std::string>& files) {
-  ShortNames names;
-  for (const std::string& file : files) {
-    const auto text = ReadWholeFile(file, kMostBytes);
-    if (!text && text.error().code == Code::kNotFound) continue;
-    if (!text) return text.error();
-    RETURN_IF_ERROR(names.Add(*text, file));
-  }
-  return names;
+  return ReadConfFiles<ShortNames>(files);
 }
 
 Status ShortNames::Add(std::string_view text, const std::string& name) {

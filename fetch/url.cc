@@ -153,6 +153,11 @@ Result<Url> Url::WithQuery(const Query& parameters) const {
   return FromHandle(handle);
 }
 
+std::string Url::Target() const {
+  const size_t path = text_.find('/', text_.find("://") + 3);
+  return path == std::string::npos ? "/" : text_.substr(path);
+}
+
 std::string Url::Origin() const {
   const bool six = host_.find(':') != std::string::npos;
   std::string out = (https_ ? "https://" : "http://") + (six ? "[" + host_ + "]" : host_);

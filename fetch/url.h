@@ -28,6 +28,8 @@ class Url {
   const std::string& host() const { return host_; }  // lower case, IPv6 without brackets
   bool https() const { return https_; }
   uint16_t port() const { return port_; }
+  // The path with the query: "/v2/?n=1".
+  std::string Target() const;
   // "https://host:port", the port left out where it is the scheme's own.
   std::string Origin() const;
   bool SameOrigin(const Url& other) const {

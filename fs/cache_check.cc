@@ -30,7 +30,7 @@ class Check {
 
   Result<CheckedStore> Run() {
     RETURN_IF_ERROR(Documents());
-    Trees();
+    RETURN_IF_ERROR(Trees());
     std::vector<LayerStore::KeptLayer> layers = parts_.layers.KeptLayers();
     std::erase_if(layers, [this](const auto& layer) {
       return only_ != nullptr && !only_->layers.contains(layer.digest.PathName());
@@ -66,7 +66,13 @@ class Check {
     return {};
   }
 
-  void Trees() {
+  // Is it the file that is wrong? That it cannot be opened now says nothing of it.
+  static bool IsBad(const Error& error) {
+    return error.code == Code::kCorrupt || error.code == Code::kInvalid ||
+           error.code == Code::kUnsupported;
+  }
+
+  Status Trees() {
     std::error_code ignored;
     for (const auto& item :
          std::filesystem::directory_iterator(parts_.paths.TreeFolder(), ignored)) {
@@ -77,10 +83,12 @@ class Check {
       if (!tree && tree.error().code == Code::kNotFound) continue;  // collected meanwhile
       ++checked_.trees;
       if (tree) continue;
+      if (!IsBad(tree.error())) return tree.error();
       ::unlink(item.path().c_str());
       LetGoOfImages();
       Bad("tree", item.path().filename().string(), tree.error().message);
     }
+    return {};
   }
 
   Status Layer(const LayerStore::KeptLayer& kept) {
@@ -89,6 +97,7 @@ class Check {
     const auto index = LayerIndex::Open(parts_.paths.Index(digest), digest);
     if (!index && index.error().code == Code::kNotFound) return {};  // nothing leads to its chunks
     ++checked_.indexes;
+    if (!index && !IsBad(index.error())) return index.error();
     if (!index) {
       ::unlink(parts_.paths.Index(digest).c_str());
       LetGoOfImages();
@@ -107,7 +116,8 @@ class Check {
     if (!fits && fits.error().code == Code::kCorrupt)
       Bad("map", digest.ToString(), fits.error().message);
     const auto layer = parts_.layers.OpenStored(digest);
-    if (!layer && layer.error().code == Code::kNotFound) return {};  // collected meanwhile
+    // Collected meanwhile; or refused, and then nothing of it is served.
+    if (!layer && (layer.error().code == Code::kNotFound || IsBad(layer.error()))) return {};
     if (!layer) return layer.error();
     ASSIGN_OR_RETURN(const LayerCache::Verified verified,
                      (*layer)->cache().Verify([this](uint64_t) { return progress_(done_, of_); }));

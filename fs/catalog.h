@@ -205,13 +205,13 @@ class Catalog {
   // Who keeps images besides the catalog.
   struct Keepers {
     // Images whose names the kernel holds, as "repository@digest".
-    std::function<std::vector<std::string>()> held;
+    std::function<Result<std::vector<std::string>>()> held;
     // Drops an image, so that it is opened anew when it is asked for again.
     std::function<void(const Image&)> let_go;
   };
   // Empty functions end it; not while one of them may be called.
   void SetKeepers(Keepers keepers);
-  std::vector<std::string> HeldImages() const;
+  Result<std::vector<std::string>> HeldImages() const;
   void LetGo(const Image& image);
   // Repositories of which nothing is known any more are not listed any more. Blocks on local disk.
   void DropUnknown(const std::set<std::string>& repositories);

@@ -24,6 +24,15 @@ bool IsKnownIn(Store& store, const std::string& repository, const Digest& digest
   return images && std::find(images->begin(), images->end(), digest) != images->end();
 }
 
+// What this repository is known to hold needs no asking. A child of a known index is known with it.
+std::optional<Document> StoredManifest(Store& store, const std::string& repository,
+                                       const Digest& digest) {
+  if (!IsKnownIn(store, repository, digest)) return std::nullopt;
+  auto stored = store.GetDocument(digest);
+  if (!stored || !stored->has_value()) return std::nullopt;
+  return Document{digest, "", std::move((*stored)->bytes)};
+}
+
 // What the first of the sources that can says; of the errors "not found" says least. Each may use
 // an equal share of the time that is left.
 template <typename T, typename Ask>
@@ -83,12 +92,7 @@ void Catalog::Keep(const Document& document, const std::string& name) {
 Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
                                    const Sources& sources) {
   const std::string name = KeyOf(repository, digest);
-  // What this repository is known to hold needs no asking. A child of a known index is known with
-  // it.
-  if (IsKnownIn(store_, repository, digest)) {
-    auto stored = store_.GetDocument(digest);
-    if (stored && stored->has_value()) return Document{digest, "", (*stored)->bytes};
-  }
+  if (auto stored = StoredManifest(store_, repository, digest)) return *std::move(stored);
   ASSIGN_OR_RETURN(Document document,
                    FromAnyOf<Document>(sources, name, NameBound(),
                                        [&](RepositorySource& source, const Deadline& deadline) {
@@ -100,11 +104,15 @@ Result<Document> Catalog::Manifest(const std::string& repository, const Digest& 
 
 Result<ManifestDocument> Catalog::KnownManifest(const std::string& repository,
                                                 const Digest& digest) {
-  ASSIGN_OR_RETURN(const Document document,
-                   Manifest(repository, digest, sources_.SourcesOf(repository, digest)));
+  // To find out who else may have it reads the host's configuration: only where it has to be asked.
+  std::optional<Document> document = StoredManifest(store_, repository, digest);
+  if (!document) {
+    ASSIGN_OR_RETURN(document,
+                     Manifest(repository, digest, sources_.SourcesOf(repository, digest)));
+  }
   ASSIGN_OR_RETURN(
       ManifestDocument parsed,
-      ParseManifestDocument(document.bytes, document.media_type, KeyOf(repository, digest)));
+      ParseManifestDocument(document->bytes, document->media_type, KeyOf(repository, digest)));
   if (Status known = store_.RecordImage(repository, digest, clock_.NowNs()); !known)
     LogWarning(fmt::format("{}: {}", KeyOf(repository, digest), known.error().message));
   return parsed;

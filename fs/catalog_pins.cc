@@ -99,8 +99,8 @@ void Catalog::SetKeepers(Keepers keepers) {
   keepers_ = std::move(keepers);
 }
 
-std::vector<std::string> Catalog::HeldImages() const {
-  std::function<std::vector<std::string>()> held;
+Result<std::vector<std::string>> Catalog::HeldImages() const {
+  std::function<Result<std::vector<std::string>>()> held;
   {
     MutexLock lock(mutex_);
     held = keepers_.held;

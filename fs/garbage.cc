@@ -64,6 +64,7 @@ struct GarbageCollector::Run {
   int64_t began_ns = 0;
   KnownContent named;    // of images that something names or uses
   KnownContent unnamed;  // of the others that are known
+  int64_t store_began_ns = 0;
   // Of compressed archives, some of which may be away: then a layer that belongs to no known image
   // may be one of them.
   bool archives_away = false;
@@ -103,14 +104,25 @@ Result<GarbageCollector::Run> GarbageCollector::Mark(const Options& options) {
   run.now_ns = clock_.NowNs();
   run.since_ns = run.now_ns - options.after.count() * kSecondNs;
   RETURN_IF_ERROR(NoteUses());
-  ASSIGN_OR_RETURN(run.began_ns, store_.BeganNs());
+  ASSIGN_OR_RETURN(run.store_began_ns, store_.BeganNs());
+  run.began_ns = run.store_began_ns;
   // A database that was just made is no reason to keep what is to go at once.
   if (options.after.count() == 0) run.began_ns = 0;
   RETURN_IF_ERROR(MarkNamed(&run));
   RETURN_IF_ERROR(MarkHeld(&run));
   RETURN_IF_ERROR(MarkArchives(&run));
   RETURN_IF_ERROR(MarkUnnamed(&run));
+  RETURN_IF_ERROR(CheckSameStore(run));
   return run;
+}
+
+// A database that was found to be corrupt while it was read has been made anew, and names nothing;
+// one that has lost a document does not know what that named.
+Status GarbageCollector::CheckSameStore(const Run& run) {
+  ASSIGN_OR_RETURN(const int64_t began_ns, store_.BeganNs());
+  if (began_ns == run.store_began_ns) return {};
+  return Error{Code::kUnavailable,
+               "the database has lost something while it was read: nothing is collected"};
 }
 
 // Uses that were noted in memory alone: an image that is open is found there.
@@ -121,7 +133,8 @@ Status GarbageCollector::NoteUses() {
     if (image->TakeUse())
       RETURN_IF_ERROR(store_.RecordImage(documents.repository, documents.digest, now_ns));
   }
-  for (const std::string& key : catalog_.HeldImages())
+  ASSIGN_OR_RETURN(const std::vector<std::string> held, catalog_.HeldImages());
+  for (const std::string& key : held)
     if (const auto digest = DigestOfKey(key))
       RETURN_IF_ERROR(store_.RecordImage(key.substr(0, key.find('@')), *digest, now_ns));
   return {};
@@ -136,7 +149,8 @@ Status GarbageCollector::MarkNamed(Run* run) {
 }
 
 Status GarbageCollector::MarkHeld(Run* run) {
-  for (const std::string& key : catalog_.HeldImages()) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> held, catalog_.HeldImages());
+  for (const std::string& key : held) {
     const auto digest = DigestOfKey(key);
     if (!digest || run->named.documents.contains(*digest)) continue;
     RETURN_IF_ERROR(AddKnownContent(store_, *digest, &run->named));
@@ -218,6 +232,7 @@ void GarbageCollector::SweepDatabases(Run* run) {
 }
 
 Status GarbageCollector::SweepDocuments(Run* run) {
+  RETURN_IF_ERROR(CheckSameStore(*run));
   ASSIGN_OR_RETURN(const auto documents, store_.KnownDocuments());
   const int64_t latest = std::min(run->since_ns, run->now_ns - kDocumentGraceNs);
   for (const Store::KnownDocument& document : documents) {

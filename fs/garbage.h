@@ -54,6 +54,7 @@ class GarbageCollector {
   Status MarkHeld(Run* run);
   Status MarkArchives(Run* run);
   Status MarkUnnamed(Run* run);
+  Status CheckSameStore(const Run& run);
   void LetGo(Run* run);
   Status NoteUses();
   void SweepLayers(Run* run);

@@ -126,7 +126,9 @@ class Image {
   void OpenIndexed();
   bool opened_indexed() const { return opened_indexed_; }
   // Somebody asked for the image by its name; see TakeUse().
-  void NoteUse() { used_.store(true, std::memory_order_relaxed); }
+  void NoteUse() {
+    if (!used_.load(std::memory_order_relaxed)) used_.store(true, std::memory_order_relaxed);
+  }
   // Has anybody since the last call?
   bool TakeUse() { return used_.exchange(false, std::memory_order_relaxed); }
 

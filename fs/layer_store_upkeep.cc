@@ -56,7 +56,8 @@ Result<std::shared_ptr<Layer>> LayerStore::OpenStored(const Digest& digest) {
                        .progress = nullptr};
   if (auto layer = Opened(request)) return layer;
   const auto lease = leases_.Take({Leases::OfLayer(digest)});
-  ASSIGN_OR_RETURN(auto index, LayerIndex::Open(paths_.Index(digest), digest));
+  RETURN_IF_ERROR(CheckNotRefused(request));
+  ASSIGN_OR_RETURN(auto index, OpenIndex(request));
   return Assemble(request, index);
 }
 
@@ -70,6 +71,8 @@ void LayerStore::LetGo(const Digest& digest) {
 }
 
 bool LayerStore::Collect(const Digest& digest) {
+  // Also where a document that would tell whose layer it is has been lost meanwhile.
+  if (cache_budget_->IsPinned(digest.PathName())) return false;
   return leases_.Collect(Leases::OfLayer(digest), [&] {
     cache_budget_->RemoveClosed(digest.PathName());
     const std::string cached = paths_.CacheFolder() + "/" + digest.PathName();

@@ -173,7 +173,7 @@ class Namespace {
   void AddRepository(const std::string& repository, std::map<std::string, ListedName>* found);
   NodeEntry Negative(const std::string& directory) const;
 
-  std::vector<std::string> KeysOfHeldImages();
+  Result<std::vector<std::string>> KeysOfHeldImages();
   void LetGo(const Image& image);
 
   // namespace_image.cc: image directories

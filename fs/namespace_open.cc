@@ -71,7 +71,10 @@ Attempt<Namespace::KeyPtr> Namespace::NameKey(uint32_t row, bool may_wait) {
 }
 
 Attempt<Namespace::ImageRowPtr> Namespace::OpenRow(uint32_t row, bool may_wait) {
-  if (auto found = images_.Find(row)) return found;
+  if (auto found = images_.Find(row)) {
+    found->image->NoteUse();
+    return found;
+  }
   if (!may_wait) return std::nullopt;
   const auto key = image_keys_.Key(row);
   if (!key) return key.error();
@@ -99,10 +102,13 @@ Result<Namespace::ImageRowPtr> Namespace::OpenImageKey(uint32_t row, const std::
   return opened;
 }
 
-std::vector<std::string> Namespace::KeysOfHeldImages() {
+Result<std::vector<std::string>> Namespace::KeysOfHeldImages() {
   std::vector<std::string> keys;
-  for (const uint32_t row : held_images_.Rows())
-    if (const auto key = image_keys_.Key(row)) keys.push_back(**key);
+  for (const uint32_t row : held_images_.Rows()) {
+    const auto key = image_keys_.Key(row);
+    if (!key) return key.error();
+    keys.push_back(**key);
+  }
   return keys;
 }
 
@@ -142,8 +148,12 @@ Attempt<uint32_t> Namespace::RowOfImage(const std::string& repository, const Dig
                                         bool may_wait) {
   const std::string key = KeyOfImage(repository, digest);
   if (const auto known = image_keys_.KnownRow(key)) {
-    if (images_.Find(*known) != nullptr) return *known;
+    if (const auto found = images_.Find(*known)) {
+      found->image->NoteUse();
+      return *known;
+    }
     if (auto image = catalog_.OpenedImage(repository, digest)) {
+      image->NoteUse();
       images_.Put(*known, MakeRow(*known, std::nullopt, image, image->OpenedTree()));
       return *known;
     }

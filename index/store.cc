@@ -164,10 +164,14 @@ Result<std::optional<Store::StoredDocument>> Store::GetDocument(const Digest& di
   if (!document || Digest::Of(AsBytes(document->bytes), digest.algorithm()) == digest)
     return document;
   LogWarning("a document in the store is rotten and is dropped: " + name);
-  RETURN_IF_ERROR(impl_->With([&](Database& database) -> Status {
+  const auto drop_document = [&](Database& database) -> Status {
     ASSIGN_OR_RETURN(Statement remove, database.Prepare("DELETE FROM document WHERE digest=?"));
-    return remove.Bind(name).Run();
-  }));
+    RETURN_IF_ERROR(remove.Bind(name).Run());
+    // What it named is not known any more: for the collector of garbage everything is new.
+    ASSIGN_OR_RETURN(Statement began, database.Prepare("UPDATE began SET began_ns=?"));
+    return began.Bind(WallClock::System().NowNs()).Run();
+  };
+  RETURN_IF_ERROR(impl_->With(drop_document));
   return Found();
 }
 

@@ -139,7 +139,7 @@ class Store {
   struct KnownImage {
     std::string repository;
     Digest digest;
-    int64_t used_ns = 0;  // give or take a day; not before the database was made
+    int64_t used_ns = 0;  // give or take an hour; not before the database was made
   };
   Result<std::vector<KnownImage>> KnownImages();
   struct KnownDocument {
@@ -158,7 +158,7 @@ class Store {
   Result<int64_t> BeganNs();
 
   // Images (manifest or index digests) known in a repository, with when they were first seen and
-  // last used. Writes the time of use once a day at most.
+  // last used. Writes the time of use once an hour at most.
   Status RecordImage(const std::string& repository, const Digest& digest, int64_t now_ns);
   Result<std::vector<Digest>> Images(const std::string& repository);
   // All repositories that have a tag, an image, a local name or an alias, sorted. (A node id alone

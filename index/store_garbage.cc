@@ -7,7 +7,8 @@
 namespace lamina {
 namespace {
 
-constexpr int64_t kDayNs = int64_t{86'400} * 1'000'000'000;
+// How exactly it is known when an image was used last.
+constexpr int64_t kHourNs = int64_t{3600} * 1'000'000'000;
 
 }  // namespace
 
@@ -65,7 +66,7 @@ Status Store::RecordImage(const std::string& repository, const Digest& digest, i
                      database.Prepare("INSERT INTO image(repository, digest, first_ns, used_ns)"
                                       " VALUES(?1, ?2, ?3, ?3) ON CONFLICT DO UPDATE"
                                       " SET used_ns=?3 WHERE used_ns<?4"));
-    return insert.Bind(repository).Bind(name).Bind(now_ns).Bind(now_ns - kDayNs).Run();
+    return insert.Bind(repository).Bind(name).Bind(now_ns).Bind(now_ns - kHourNs).Run();
   });
 }
 
@@ -118,8 +119,20 @@ Result<std::vector<Store::KnownDocument>> Store::KnownDocuments() {
 Status Store::RemoveImage(const KnownImage& image) {
   const std::string digest = image.digest.ToString();
   return impl_->With([&](Database& database) -> Status {
-    ASSIGN_OR_RETURN(Statement remove, database.Prepare("DELETE FROM image WHERE repository=?"
-                                                        " AND digest=? AND used_ns<=?"));
+    // Names may have come since the row was read.
+    ASSIGN_OR_RETURN(
+        Statement remove,
+        database.Prepare(std::string("DELETE FROM image WHERE repository=? AND digest=?"
+                                     " AND used_ns<=?"
+                                     " AND NOT EXISTS (SELECT 1 FROM tag_history h"
+                                     " WHERE h.repository=image.repository"
+                                     " AND h.digest=image.digest AND h.id IN"
+                                     " (SELECT max(id) FROM tag_history"
+                                     " WHERE repository=image.repository GROUP BY tag))"
+                                     " AND NOT EXISTS (SELECT 1 FROM local_name n"
+                                     " WHERE n.repository=image.repository"
+                                     " AND n.digest=image.digest)") +
+                         kImageIsNotPinned));
     return remove.Bind(image.repository).Bind(digest).Bind(image.used_ns).Run();
   });
 }
@@ -128,7 +141,10 @@ Status Store::RemoveDocument(const KnownDocument& document) {
   const std::string digest = document.digest.ToString();
   return impl_->With([&](Database& database) -> Status {
     ASSIGN_OR_RETURN(Statement remove,
-                     database.Prepare("DELETE FROM document WHERE digest=? AND kept_ns<=?"));
+                     database.Prepare("DELETE FROM document WHERE digest=? AND kept_ns<=?"
+                                      " AND digest NOT IN (SELECT digest FROM pin"
+                                      " UNION SELECT target_digest FROM alias"
+                                      " WHERE target_tag='')"));
     return remove.Bind(digest).Bind(document.kept_ns).Run();
   });
 }

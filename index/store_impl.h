@@ -17,6 +17,13 @@
 
 namespace lamina {
 
+// Of a DELETE FROM image: what is pinned stays known, whatever else names it no more.
+inline constexpr const char* kImageIsNotPinned =
+    " AND NOT EXISTS (SELECT 1 FROM pin p WHERE p.repository=image.repository"
+    " AND p.digest=image.digest)"
+    " AND NOT EXISTS (SELECT 1 FROM alias a WHERE a.target_repository=image.repository"
+    " AND a.target_digest=image.digest AND a.target_tag='')";
+
 struct Store::Impl {
   using NodeName = std::pair<int, std::string>;  // kind, key
 

@@ -44,18 +44,20 @@ Status ForgetName(Database& database, const LocalNameRow& name, const std::strin
   ASSIGN_OR_RETURN(Statement tags, database.Prepare("DELETE FROM tag_history"
                                                     " WHERE repository=? AND tag=? AND origin=?"));
   RETURN_IF_ERROR(tags.Bind(name.repository).Bind(name.tag).Bind(origin).Run());
-  ASSIGN_OR_RETURN(Statement image, database.Prepare(kForgetImage));
+  ASSIGN_OR_RETURN(Statement image,
+                   database.Prepare(std::string(kForgetImage) + kImageIsNotPinned));
   const std::string digest = name.digest.ToString();
   return image.Bind(name.repository).Bind(digest).Run();
 }
 
 // What is left of a repository that only sources can give.
 Status ForgetEmpty(Database& database, const std::string& repository) {
-  for (const char* table : {"tag_history", "image"}) {
+  for (const std::string table : {"tag_history", "image"}) {
     ASSIGN_OR_RETURN(Statement remove,
-                     database.Prepare(std::string("DELETE FROM ") + table +
+                     database.Prepare("DELETE FROM " + table +
                                       " WHERE repository=?1 AND NOT EXISTS"
-                                      " (SELECT 1 FROM local_name WHERE repository=?1)"));
+                                      " (SELECT 1 FROM local_name WHERE repository=?1)" +
+                                      (table == "image" ? kImageIsNotPinned : "")));
     RETURN_IF_ERROR(remove.Bind(repository).Run());
   }
   return {};
@@ -131,14 +133,16 @@ Result<bool> Store::ForgetTags(const std::string& repository,
     ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
     const int64_t before = database.TotalChanges();
     if (tag) {
-      ASSIGN_OR_RETURN(Statement images, database.Prepare(kForgetImagesOfTag));
+      ASSIGN_OR_RETURN(Statement images,
+                       database.Prepare(std::string(kForgetImagesOfTag) + kImageIsNotPinned));
       RETURN_IF_ERROR(images.Bind(repository).Bind(*tag).Run());
       ASSIGN_OR_RETURN(Statement tags, database.Prepare("DELETE FROM tag_history"
                                                         " WHERE repository=? AND tag=?"));
       RETURN_IF_ERROR(tags.Bind(repository).Bind(*tag).Run());
     } else {
-      for (const char* statement :
-           {"DELETE FROM tag_history WHERE repository=?", "DELETE FROM image WHERE repository=?"}) {
+      for (const std::string& statement :
+           {std::string("DELETE FROM tag_history WHERE repository=?"),
+            std::string("DELETE FROM image WHERE repository=?") + kImageIsNotPinned}) {
         ASSIGN_OR_RETURN(Statement remove, database.Prepare(statement));
         RETURN_IF_ERROR(remove.Bind(repository).Run());
       }

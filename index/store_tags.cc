@@ -124,6 +124,7 @@ Result<std::vector<std::string>> Store::Repositories() {
                      database.Prepare("SELECT repository FROM tag_history"
                                       " UNION SELECT repository FROM local_name"
                                       " UNION SELECT repository FROM image"
+                                      " UNION SELECT repository FROM pin"
                                       " UNION SELECT repository FROM alias ORDER BY repository"));
     return CollectRows<std::string>(
         select, [](const Statement& row) { return std::optional(row.Text(0)); });

@@ -76,9 +76,10 @@ std::string HttpDate(time_t at) {
   return text.data();
 }
 
-FakeResponse Raw(std::string bytes) {
+FakeResponse Raw(std::string head, std::string&& body = {}) {
   FakeResponse response;
-  response.raw = std::move(bytes);
+  response.raw = std::move(head);
+  response.body = std::move(body);
   return response;
 }
 
@@ -96,15 +97,15 @@ std::string LengthHeader(size_t length) {
 // In pieces of 10,000 bytes.
 std::string InChunks(std::string_view body) {
   std::string out;
+  out.reserve(body.size() + body.size() / 1000 + 100);
   while (!body.empty()) {
     const std::string_view piece = body.substr(0, 10000);
     body.remove_prefix(piece.size());
     std::array<char, 32> size{};
     std::snprintf(size.data(), size.size(), "%zx\r\n", piece.size());
-    out += size.data();
-    out += std::string(piece) + "\r\n";
+    out.append(size.data()).append(piece).append("\r\n");
   }
-  return out + "0\r\n\r\n";
+  return out.append("0\r\n\r\n");
 }
 
 FakeResponse Saying(int status, const std::string& retry_after) {
@@ -146,40 +147,40 @@ FakeResponse AsMultipart(FakeResponse good, bool broken) {
 
 // Answers that break off, or are not the bytes that were asked for.
 FakeResponse Damaged(Fault fault, const FakeRequest& request, FakeResponse good) {
-  const std::string body = good.body;
+  const size_t size = good.body.size();
   switch (fault) {
     case Fault::kCutInHead:
-      return Raw(Head(good, LengthHeader(body.size())).substr(0, 40));
+      return Raw(Head(good, LengthHeader(size)).substr(0, 40));
     case Fault::kResetInBody:
       good.reset = true;
       [[fallthrough]];
     case Fault::kCutInBody:
-      good.cut_after = body.size() / 2;
+      good.cut_after = size / 2;
       return good;
     case Fault::kChunkedCut: {
-      const std::string chunks = InChunks(body);
-      return Raw(Head(good, "Transfer-Encoding: chunked\r\n") +
-                 chunks.substr(0, chunks.size() / 2));
+      std::string chunks = InChunks(good.body);
+      chunks.resize(chunks.size() / 2);
+      return Raw(Head(good, "Transfer-Encoding: chunked\r\n"), std::move(chunks));
     }
     case Fault::kSilentInBody:
-      good.silent_after = body.size() / 2;
+      good.silent_after = size / 2;
       return good;
     case Fault::kDribble:
-      good.dribble_after = body.size() / 2;
+      good.dribble_after = size / 2;
       return good;
     case Fault::kWrongByte:
-      good.body[body.size() / 2] = static_cast<char>(good.body[body.size() / 2] ^ 0x10);
+      good.body[size / 2] = static_cast<char>(good.body[size / 2] ^ 0x10);
       return good;
     case Fault::kShortBody:
-      good.body.resize(body.size() / 2);
+      good.body.resize(size / 2);
       return good;
     case Fault::kLongBody:
       good.body += "and more";
       return good;
     case Fault::kLengthTooSmall:
-      return Raw(Head(good, LengthHeader(body.size() / 2)) + body);
+      return Raw(Head(good, LengthHeader(size / 2)), std::move(good.body));
     case Fault::kLengthTooLarge:
-      return Raw(Head(good, LengthHeader(body.size() + 100)) + body);
+      return Raw(Head(good, LengthHeader(size + 100)), std::move(good.body));
     case Fault::kWrongDigestHeader:
       SetHeader(good, "Docker-Content-Digest", "sha256:" + std::string(64, 'a'));
       return good;
@@ -260,12 +261,13 @@ FakeResponse WithFault(Fault fault, const FakeRequest& request, FakeResponse goo
                        const std::string& elsewhere) {
   switch (fault) {
     case Fault::kChunked:
-      return Raw(Head(good, "Transfer-Encoding: chunked\r\n") + InChunks(good.body));
+      return Raw(Head(good, "Transfer-Encoding: chunked\r\n"), InChunks(good.body));
     case Fault::kCloseAfter:
-      return Raw(Head(good, LengthHeader(good.body.size())) + good.body);
+      return Raw(Head(good, LengthHeader(good.body.size())), std::move(good.body));
     case Fault::kContinueFirst:
       return Raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" +
-                 Head(good, LengthHeader(good.body.size())) + good.body);
+                     Head(good, LengthHeader(good.body.size())),
+                 std::move(good.body));
     case Fault::kGzipLabel:
       good.headers.emplace_back("Content-Encoding", "gzip");
       return good;

@@ -155,7 +155,7 @@ bool HttpServer::Answer(int fd, const FakeResponse& response) {
 bool HttpServer::SendAnswer(int fd, const FakeResponse& response) {
   if (response.no_answer) return false;
   if (response.raw) {
-    SendAll(fd, *response.raw);
+    if (SendAll(fd, *response.raw)) SendAll(fd, response.body);
     return false;
   }
   if (response.silent) {

@@ -44,8 +44,8 @@ struct FakeResponse {
   std::optional<uint64_t> dribble_after;  // sends so many bytes, then one every 20 ms
   bool no_answer = false;                 // closes at once
   bool silent = false;                    // never answers
-  std::optional<std::string> raw;         // sends these bytes in place of all above, then closes
-  bool reset = false;                     // where the connection ends it breaks (RST)
+  std::optional<std::string> raw;  // sends these bytes and the body, nothing else, then closes
+  bool reset = false;              // where the connection ends it breaks (RST)
 };
 
 class HttpServer {

@@ -4,6 +4,7 @@
 
 #include "base/digest.h"
 #include "fetch/token_request.h"
+#include "tests/support/sanitizers.h"
 
 namespace lamina::fakes {
 namespace {
@@ -48,7 +49,8 @@ std::vector<Fault> ScriptedRegistry::Stop() {
 RegistryOptions ScriptedRegistry::Options() const {
   RegistryOptions options;
   options.connect_timeout = std::chrono::milliseconds(5000);
-  options.stall_timeout = std::chrono::milliseconds(1500);
+  // Longer than this program itself takes for an answer.
+  options.stall_timeout = std::chrono::milliseconds(testing::kThreadSanitizer ? 2500 : 1500);
   if (form_.tokens)
     options.credentials = [](const std::string&) {
       return RegistryCredentials{.username = kUser, .password = kPassword, .identity_token = {}};

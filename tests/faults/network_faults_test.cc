@@ -12,6 +12,7 @@
 #include "tests/fakes/scripted_registry.h"
 #include "tests/faults/scripted_layer.h"
 #include "tests/faults/watchdog.h"
+#include "tests/support/sanitizers.h"
 
 namespace lamina {
 namespace {
@@ -22,8 +23,9 @@ using fakes::ScriptedRegistry;
 using testing::ScriptedLayer;
 using testing::Watchdog;
 
-constexpr int kRandomScenarios = 200;
-constexpr int kAtATime = 16;  // they wait more than they work
+// Each fault is met in fifty; the other seeds are for the builds that are fast.
+constexpr int kRandomScenarios = testing::kThreadSanitizer ? 60 : 200;
+constexpr int kAtATime = testing::kThreadSanitizer ? 12 : 16;  // they wait more than they work
 constexpr std::chrono::seconds kHung{240};
 constexpr uint64_t kReadBytes = 70'000;
 

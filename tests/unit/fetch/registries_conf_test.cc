@@ -68,7 +68,8 @@ TEST(RegistriesConfTest, TellsLocationsMirrorsAndWhatTheyAreFor) {
   EXPECT_FALSE(first.by_tag);
   EXPECT_TRUE(first.by_digest);
   EXPECT_TRUE(match->rule.mirrors[1].by_tag);
-  EXPECT_FALSE(match->rule.mirrors[1].by_digest);
+  // The bytes of what a tag of it names have to come from somewhere.
+  EXPECT_TRUE(match->rule.mirrors[1].by_digest);
   EXPECT_EQ(match->rule.file, "test.conf");
   EXPECT_FALSE(match->rule.blocked);
   EXPECT_EQ(Relocated("docker.io/library/debian:12", match->length, first.location),
@@ -84,6 +85,19 @@ TEST(RegistriesConfTest, AllMirrorsOfARegistryMayBeForDigestsOnly) {
     mirror-by-digest-only = true
     mirror = [{ location = "mirror.example" }])");
   EXPECT_FALSE(conf.Find("quay.io/a")->rule.mirrors.at(0).by_tag);
+}
+
+TEST(RegistriesConfTest, ASlashAtTheEndSaysNothing) {
+  const RegistriesConf conf = Parsed(R"(
+    [[registry]]
+    prefix = "quay.io/team/"
+    location = "mirror/team/"
+    blocked = true)");
+  const auto match = conf.Find("quay.io/team/app");
+  ASSERT_TRUE(match.has_value());
+  EXPECT_TRUE(match->rule.blocked);
+  EXPECT_EQ(Relocated("quay.io/team/app", match->length, match->rule.origin.location),
+            "mirror/team/app");
 }
 
 TEST(RegistriesConfTest, ALaterFileWinsForItsPrefix) {
@@ -107,6 +121,10 @@ TEST(RegistriesConfTest, WhatIsWrongIsNamedWithItsLine) {
   EXPECT_THAT(ErrorOf("[[registry]]\nlocation = \"quay.io\"\n[[registry.mirror]]\nlocation = "
                       "\"m.example\"\npull-from-mirror = \"never\""),
               HasSubstr("pull-from-mirror"));
+  EXPECT_THAT(ErrorOf("[[registry]]\nlocation = \"quay.io\"\nmirror-by-digest-only = true\n"
+                      "[[registry.mirror]]\nlocation = \"m.example\"\n"
+                      "pull-from-mirror = \"tag-only\""),
+              HasSubstr("cannot stand together"));
 }
 
 }  // namespace

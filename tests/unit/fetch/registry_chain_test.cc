@@ -158,6 +158,44 @@ TEST_F(RegistryChainTest, HeadersOfAHostDoNotFollowARedirectElsewhere) {
   EXPECT_EQ(mirror.requests()[0].Header("x-key"), "secret");
 }
 
+TEST_F(RegistryChainTest, WhatAHostRepeatsOfItsHeadersIsNotShown) {
+  HttpServer mirror([&](const FakeRequest& request) {
+    return Failing(403, "DENIED", "not with " + request.Header("x-key"));
+  });
+  RegistryEndpoint endpoint = OriginOf(mirror);
+  endpoint.headers = {"X-Key: Token s3cret-word"};
+  Start({endpoint});
+  const auto refused = registry_->Repository("team/app")->FetchTag("one", Soon());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().message, HasSubstr("403"));
+  EXPECT_THAT(refused.error().message, testing::Not(HasSubstr("s3cret")));
+}
+
+TEST_F(RegistryChainTest, AConfiguredAuthorizationGivesWayToWhatTheHostAsksFor) {
+  HttpServer server([](const FakeRequest& request) {
+    if (request.Header("authorization").starts_with("Basic ")) return ServeManifest(request);
+    FakeResponse response = Failing(401, "UNAUTHORIZED");
+    response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"x\"");
+    return response;
+  });
+  RegistryEndpoint endpoint = OriginOf(server);
+  endpoint.headers = {"Authorization: Static one"};
+  RegistryOptions options = ShortTimeouts();
+  options.endpoints = [&](const std::string&) -> Result<std::vector<RegistryEndpoint>> {
+    return std::vector{endpoint};
+  };
+  options.credentials = [](const std::string&) {
+    RegistryCredentials found;
+    found.username = found.password = "x";
+    return found;
+  };
+  registry_ = Registry::Create("quay.io", options);
+  ASSERT_TRUE(registry_->Repository("team/app")->FetchTag("one", Soon()).has_value());
+  ASSERT_EQ(server.requests().size(), 2u);
+  EXPECT_EQ(server.requests()[0].Header("authorization"), "Static one");
+  EXPECT_THAT(server.requests()[1].Header("authorization"), testing::StartsWith("Basic "));
+}
+
 TEST_F(RegistryChainTest, TheApiMayLieBelowAPath) {
   HttpServer harbor([](const FakeRequest& request) {
     if (request.path() == "/v2/hub/team/app/tags/list") {

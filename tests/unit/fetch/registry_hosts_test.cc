@@ -163,6 +163,37 @@ TEST_F(RegistryHostsTest, CertificatesAreThoseOfTheFirstFolderThatKnowsTheHost) 
   EXPECT_THAT(ErrorOf("localhost:5000/a"), HasSubstr("lonely.key"));
 }
 
+TEST_F(RegistryHostsTest, TheFirstFolderOfARegistryCountsAlsoWithoutAHostsToml) {
+  Write("hosts/_default/hosts.toml", "[host.\"https://default.example\"]");
+  Write("hosts/localhost_5000_/ca.crt", "a");
+  const auto found = Find("localhost:5000/a");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].api, "https://localhost:5000/v2");
+  EXPECT_THAT(found[0].tls.ca_files, ElementsAre(Path("hosts/localhost_5000_/ca.crt")));
+}
+
+TEST_F(RegistryHostsTest, ARegistryKeepsItsNameAndCertificatesInHostsToml) {
+  Write("hosts/reg.example:443/hosts.toml",
+        "server = \"https://reg.example:443\"\n[host.\"http://mirror\"]");
+  Write("own/reg.example:443/ca.crt", "a");
+  const auto found = Find("reg.example:443/a");
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].host, "mirror");
+  EXPECT_EQ(found[0].ns, "reg.example:443");
+  EXPECT_EQ(found[1].host, "reg.example:443");
+  EXPECT_EQ(found[1].ns, "");
+  EXPECT_THAT(found[1].tls.ca_files, ElementsAre(Path("own/reg.example:443/ca.crt")));
+}
+
+TEST_F(RegistryHostsTest, AMirrorThatCannotBeUsedLeavesTheOthers) {
+  Write("own/bad.example/client.cert", "c");
+  Write("registries.conf",
+        "[[registry]]\nlocation = \"quay.io\"\nmirror = [{location = \"bad.example\"}, "
+        "{location = \"good.example\"}]");
+  EXPECT_THAT(Places("quay.io/a"),
+              ElementsAre("https://good.example/v2 a", "https://quay.io/v2 a"));
+}
+
 TEST_F(RegistryHostsTest, ACertificateThatIsNotThereIsNamed) {
   Write("hosts/quay.io/hosts.toml", "[host.\"https://mirror.example\"]\nca = \"absent.crt\"");
   EXPECT_THAT(ErrorOf("quay.io/a"), HasSubstr(Path("hosts/quay.io/absent.crt")));

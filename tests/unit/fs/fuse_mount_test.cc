@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "fuse_fixture.h"
@@ -94,11 +95,22 @@ TEST_F(FuseMountTest, KernelAsksNothingOnceWarm) {
   const std::string cold = Shell(walk);
   const std::vector<std::string> kinds = {"lookup",  "getattr",  "read", "readdirplus",
                                           "readdir", "readlink", "open", "opendir"};
-  std::vector<uint64_t> before;
-  for (const std::string& kind : kinds) before.push_back(Count(kind));
+  const auto sent = [&] {
+    std::map<std::string, uint64_t> counts;
+    for (const std::string& kind : kinds) counts[kind] = Count(kind);
+    return counts;
+  };
   EXPECT_GT(Count("read"), 0u);
-  EXPECT_EQ(Shell(walk), cold);
-  for (size_t i = 0; i < kinds.size(); ++i) EXPECT_EQ(Count(kinds[i]), before[i]) << kinds[i];
+  // The kernel's caches belong to the whole machine: others may empty them in the middle of a walk,
+  // but not of each.
+  auto before = sent();
+  auto after = before;
+  for (int walks = 0; walks < 5 && (walks == 0 || after != before); ++walks) {
+    before = after;
+    EXPECT_EQ(Shell(walk), cold);
+    after = sent();
+  }
+  EXPECT_EQ(after, before);
   // Each was told once that there is no such call.
   EXPECT_LE(Count("open"), 1u);
   EXPECT_LE(Count("opendir"), 1u);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "fs/garbage_keeper.h"
+#include "index/sqlite.h"
 #include "overlay/tree_path.h"
 #include "tests/unit/fs/fs_fixture.h"
 
@@ -188,6 +189,30 @@ TEST_F(GarbageTest, ACompressedArchiveThatIsAwayKeepsItsIndex) {
   Restart();
   MakeCollector();
   EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 1u);
+}
+
+// What it named is not known any more, and is not garbage therefore.
+TEST_F(GarbageTest, ADocumentThatIsLostEndsTheRunAndMakesEverythingNew) {
+  Look();
+  clock_.later = 100 * kDay;
+  const Digest config = [&] {
+    const auto image = catalog_->OpenImage(Repository(), base_);
+    return (*image)->documents().parsed_manifest.config.digest;
+  }();
+  Restart();
+  MakeCollector();
+  {
+    const auto database = Database::Open(paths_.Database());
+    ASSERT_TRUE(database) << database.error().message;
+    ASSERT_TRUE((*database)->Execute("UPDATE document SET bytes='rot' WHERE digest='" +
+                                     config.ToString() + "'"));
+  }
+  const size_t layers = layers_->KeptLayers().size();
+  ASSERT_EQ(layers, 2u);
+  EXPECT_FALSE(collector_->Collect({.after = 7 * kDay}));
+  clock_.later = std::chrono::hours(0);
+  EXPECT_EQ(Collect().layers, 0u);
+  EXPECT_EQ(layers_->KeptLayers().size(), layers);
 }
 
 TEST_F(GarbageTest, NotesOfRefusalsAndDatabasesThatWereSetAsideGo) {

@@ -3,6 +3,8 @@
 #include "fs/layer_store.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -130,12 +132,29 @@ TEST_F(LayerStoreTest, AnIndexThatCannotBeOpenedNowIsNotMadeAgain) {
   const auto source = Source("https://good");
   ASSERT_TRUE(layers_->Get(From({source})));
   Restart();
-  // A folder in its place cannot be mapped, which says nothing of the index.
-  const std::string index = paths_.Index(descriptor_->digest);
-  ASSERT_EQ(::rename(index.c_str(), (index + ".away").c_str()), 0);
-  ASSERT_TRUE(MakeFolders(index));
-  EXPECT_FALSE(layers_->Get(From({source})));
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
+  rlimit none = usual;
+  none.rlim_cur = 1;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto refused = layers_->Get(From({source}));
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &usual), 0);
+  EXPECT_FALSE(refused);
   EXPECT_EQ(source->opened(), 1);
+  EXPECT_TRUE(layers_->Get(From({source})));
+  EXPECT_EQ(source->opened(), 1) << "the index was there all the time";
+}
+
+// Nothing that lamina has made: it goes, and the layer is indexed again.
+TEST_F(LayerStoreTest, AFolderInThePlaceOfAnIndexIsRemoved) {
+  const auto source = Source("https://good");
+  ASSERT_TRUE(layers_->Get(From({source})));
+  Restart();
+  const std::string index = paths_.Index(descriptor_->digest);
+  ASSERT_EQ(::unlink(index.c_str()), 0);
+  ASSERT_TRUE(MakeFolders(index));
+  EXPECT_TRUE(layers_->Get(From({source})));
+  EXPECT_EQ(source->opened(), 2);
 }
 
 }  // namespace

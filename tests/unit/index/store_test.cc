@@ -402,17 +402,17 @@ TEST_F(StoreTest, ADatabaseOfSchemaTwoLearnsSinceWhenThingsLieAbout) {
   EXPECT_EQ(*store_->BeganNs(), began);
 }
 
-TEST_F(StoreTest, TheTimeOfUseIsWrittenOnceADay) {
+TEST_F(StoreTest, TheTimeOfUseIsWrittenOnceAnHour) {
   Open();
   const int64_t hour = int64_t{3600} * 1'000'000'000;
   const int64_t first = *store_->BeganNs() + hour;
   const auto used = [&] { return store_->KnownImages()->front().used_ns; };
   ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first));
   EXPECT_EQ(used(), first);
-  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first + 23 * hour));
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first + hour / 2));
   EXPECT_EQ(used(), first);
-  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first + 25 * hour));
-  EXPECT_EQ(used(), first + 25 * hour);
+  ASSERT_TRUE(store_->RecordImage("localhost/a", DigestOf("x"), first + 2 * hour));
+  EXPECT_EQ(used(), first + 2 * hour);
 }
 
 TEST_F(StoreTest, WhatWasUsedMeanwhileIsNotRemoved) {
