@@ -2,13 +2,15 @@
 
 // Quota: so much of something (bytes of memory, connections to a host) for all who want some of it.
 // A part is left to readers; of those who wait, the more urgent are served first, and the same kind
-// in the order in which they came. Whoever holds a share must not wait for another one of the same
-// quota. Any thread.
+// in the order in which they came. Shares may have an owner (a host), who has at most half of what
+// there is for their urgency: who waits for his owner's other shares holds up nobody else. Whoever
+// holds a share must not wait for another one of the same quota. Any thread.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
-#include <set>
+#include <string>
 #include <utility>
 
 #include "base/clock.h"
@@ -29,28 +31,59 @@ class Quota {
    public:
     Share() = default;
     Share(Share&& other) noexcept
-        : quota_(std::exchange(other.quota_, nullptr)), amount_(other.amount_) {}
+        : quota_(std::exchange(other.quota_, nullptr)),
+          amount_(other.amount_),
+          owner_(std::move(other.owner_)) {}
     Share& operator=(Share&& other) noexcept {
       std::swap(quota_, other.quota_);
       std::swap(amount_, other.amount_);
+      owner_.swap(other.owner_);
       return *this;
     }
     ~Share() {
-      if (quota_ != nullptr) quota_->GiveBack(amount_);
+      if (quota_ != nullptr) quota_->GiveBack(amount_, owner_);
     }
 
    private:
     friend class Quota;
-    Share(Quota& quota, uint64_t amount) : quota_(&quota), amount_(amount) {}
+    Share(uint64_t amount, std::string owner) : amount_(amount), owner_(std::move(owner)) {}
     Quota* quota_ = nullptr;
     uint64_t amount_ = 0;
+    std::string owner_;
+  };
+
+ private:
+  // In the order in which they are served.
+  using Place = std::pair<Urgency, uint64_t>;
+  struct Wish {
+    uint64_t amount = 0;
+    Urgency urgency = Urgency::kReader;
+    std::string owner;
+  };
+
+ public:
+  // A place among those who wait, for who looks at something else meanwhile. One thread.
+  class Waiting {
+   public:
+    Waiting(Quota& quota, uint64_t amount, Urgency urgency, const std::string& owner = {});
+    ~Waiting();
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    // The share, once; nullopt when the deadline passes: the place stays.
+    std::optional<Share> Until(const Deadline& deadline);
+
+   private:
+    Quota& quota_;
+    Place place_;
   };
 
   // Whoever wants more than there may be gets all. Waits to the deadline; nullopt when it passes.
-  std::optional<Share> Take(uint64_t amount, Urgency urgency, const Deadline& deadline)
-      EXCLUDES(mutex_);
+  // An empty owner has no bound.
+  std::optional<Share> Take(uint64_t amount, Urgency urgency, const Deadline& deadline,
+                            const std::string& owner = {}) EXCLUDES(mutex_);
   // Without waiting.
-  std::optional<Share> TryTake(uint64_t amount, Urgency urgency) EXCLUDES(mutex_);
+  std::optional<Share> TryTake(uint64_t amount, Urgency urgency, const std::string& owner = {})
+      EXCLUDES(mutex_);
 
   uint64_t limit() const { return limit_; }
   uint64_t used() const EXCLUDES(mutex_);
@@ -58,14 +91,13 @@ class Quota {
   size_t waiting() const EXCLUDES(mutex_);
 
  private:
-  // In the order in which they are served.
-  using Place = std::pair<Urgency, uint64_t>;
-  uint64_t LimitOf(Urgency urgency) const {
-    return urgency == Urgency::kReader ? limit_ : limit_ - for_readers_;
-  }
-  bool May(uint64_t amount, const Place& place) const REQUIRES(mutex_);
-  Share Give(uint64_t amount) REQUIRES(mutex_);
-  void GiveBack(uint64_t amount) EXCLUDES(mutex_);
+  // The most that the wish's owner, or without one everybody, may have with this urgency.
+  uint64_t LimitOf(const Wish& wish) const;
+  Wish WishFor(uint64_t amount, Urgency urgency, const std::string& owner) const;
+  bool OwnerMay(const Wish& wish) const REQUIRES(mutex_);
+  bool May(const Wish& wish, const Place& place) const REQUIRES(mutex_);
+  Share Give(const Wish& wish) REQUIRES(mutex_);
+  void GiveBack(uint64_t amount, const std::string& owner) EXCLUDES(mutex_);
 
   const uint64_t limit_;
   const uint64_t for_readers_;
@@ -74,7 +106,8 @@ class Quota {
   uint64_t used_ GUARDED_BY(mutex_) = 0;
   uint64_t most_used_ GUARDED_BY(mutex_) = 0;
   uint64_t next_ GUARDED_BY(mutex_) = 0;
-  std::set<Place> waiting_ GUARDED_BY(mutex_);
+  std::map<std::string, uint64_t> used_of_ GUARDED_BY(mutex_);  // by owner
+  std::map<Place, Wish> waiting_ GUARDED_BY(mutex_);
 };
 
 }  // namespace lamina

@@ -91,6 +91,64 @@ TEST(QuotaTest, WhoGivesUpHoldsUpNobody) {
   large.join();
 }
 
+TEST(QuotaTest, AnOwnerHasAtMostHalf) {
+  Quota quota(16, 4);
+  const auto stream = quota.TryTake(1000, Urgency::kStream, "a");
+  ASSERT_TRUE(stream);
+  EXPECT_EQ(quota.used(), 6u);
+  EXPECT_FALSE(quota.TryTake(1, Urgency::kAhead, "a"));
+  const auto reader = quota.TryTake(2, Urgency::kReader, "a");
+  ASSERT_TRUE(reader) << "a part of the owner's, too, is for readers alone";
+  EXPECT_FALSE(quota.TryTake(1, Urgency::kReader, "a"));
+  EXPECT_FALSE(quota.Take(1, Urgency::kReader, Passed(), "a"));
+  EXPECT_TRUE(quota.TryTake(8, Urgency::kReader, "b"));
+}
+
+TEST(QuotaTest, WhatAnOwnerGivesBackHeMayTakeAgain) {
+  Quota quota(10, 0);
+  for (int i = 0; i < 3; ++i) {
+    auto share = quota.TryTake(5, Urgency::kReader, "a");
+    ASSERT_TRUE(share);
+    Share moved = *std::move(share);
+    share.reset();
+    EXPECT_FALSE(quota.TryTake(1, Urgency::kReader, "a"));
+  }
+  EXPECT_EQ(quota.used(), 0u);
+}
+
+TEST(QuotaTest, WhoWaitsForHisOwnerHoldsUpNobodyElse) {
+  Quota quota(10, 0);
+  auto held = quota.TryTake(4, Urgency::kReader, "a");
+  std::atomic<bool> served{false};
+  std::thread second([&] {
+    EXPECT_TRUE(quota.Take(2, Urgency::kReader, Soon(), "a"));
+    served = true;
+  });
+  while (quota.waiting() == 0) std::this_thread::yield();
+  EXPECT_FALSE(quota.TryTake(1, Urgency::kStream, "a")) << "it comes behind its owner's own";
+  EXPECT_TRUE(quota.TryTake(5, Urgency::kStream, "b"));
+  EXPECT_TRUE(quota.Take(6, Urgency::kStream, Soon()));
+  EXPECT_FALSE(served);
+  held.reset();
+  second.join();
+  EXPECT_EQ(quota.used(), 0u);
+}
+
+TEST(QuotaTest, WhoLooksAtSomethingElseMeanwhileKeepsHisPlace) {
+  Quota quota(1, 0);
+  auto held = quota.TryTake(1, Urgency::kReader);
+  Quota::Waiting first(quota, 1, Urgency::kStream);
+  Quota::Waiting second(quota, 1, Urgency::kStream);
+  EXPECT_FALSE(first.Until(Passed()));
+  held.reset();
+  EXPECT_FALSE(second.Until(Passed()));
+  EXPECT_FALSE(quota.TryTake(1, Urgency::kStream));
+  EXPECT_TRUE(first.Until(Passed()));
+  EXPECT_TRUE(second.Until(Passed()));
+  EXPECT_FALSE(second.Until(Passed())) << "there is one share for one place";
+  EXPECT_EQ(quota.waiting(), 0u);
+}
+
 TEST(QuotaTest, ManyThreadsNeverHaveMoreThanTheLimit) {
   Quota quota(8, 2);
   std::atomic<uint64_t> have{0};
@@ -101,7 +159,10 @@ TEST(QuotaTest, ManyThreadsNeverHaveMoreThanTheLimit) {
       const auto urgency = static_cast<Urgency>(i % 3);
       for (int n = 0; n < 500; ++n) {
         const uint64_t amount = 1 + static_cast<uint64_t>(i + n) % 4;
-        const auto share = quota.Take(amount, urgency, Soon());
+        const auto share = quota.Take(amount, urgency, Soon(),
+                                      i % 4 == 0  ? ""
+                                      : i % 4 < 3 ? "a"
+                                                  : "b");
         ASSERT_TRUE(share);
         if ((have += amount) > 8) over = true;
         have -= amount;
