@@ -17,7 +17,8 @@
 
 namespace lamina {
 
-// Takes the next bytes of a stream. An error ends the stream and is what Stream() returns.
+// Takes the next bytes of a stream. An error ends the stream and is what Stream() returns. While
+// none come it may be called without any, so that whoever wants the stream to end can say so.
 using ByteSink = std::function<Status(ByteSpan)>;
 
 class BlobSource {

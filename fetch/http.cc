@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/text.h"
@@ -15,7 +16,7 @@ namespace {
 constexpr size_t kIdlePerOrigin = 8;
 constexpr size_t kIdleInAll = 32;
 constexpr std::chrono::seconds kLongestIdle{90};
-constexpr std::chrono::minutes kLongestTurn{10};
+constexpr std::chrono::milliseconds kIdleEvery{500};
 constexpr size_t kMostOrigins = 64;
 
 }  // namespace
@@ -42,18 +43,39 @@ struct HttpClient::Lane {
 HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
 HttpClient::~HttpClient() = default;
 
-// Whoever waits for an answer waits for his turn no longer than that. A stream has no such bound,
-// and may well wait for others; but if they wait for what it holds, somebody has to give up.
 HttpOutcome HttpClient::Perform(const HttpRequest& request, const Deadline& deadline) {
+  const auto came = Deadline::Clock::now();
   const std::shared_ptr<Quota> turns = TurnsOf(request.url.Origin());
-  const Deadline bound(std::min(deadline.at(), Deadline::After(kLongestTurn).at()));
-  if (const auto turn = turns->Take(1, request.urgency, bound)) return Exchange(request, deadline);
+  HttpOutcome outcome = PerformInTurn(request, deadline, *turns);
+  outcome.queued = outcome.began - came;
+  return outcome;
+}
+
+HttpOutcome HttpClient::PerformInTurn(const HttpRequest& request, const Deadline& deadline,
+                                      Quota& turns) {
+  const Deadline bound(std::min(deadline.at(), Deadline::After(options_.longest_turn).at()));
   HttpOutcome outcome;
   outcome.asked = false;
-  outcome.error = {Code::kTimeout,
-                   fmt::format("{}: all {} connections that there may be to it were busy",
-                               request.url.Origin(), options_.connections)};
-  return outcome;
+  Quota::Waiting waiting(turns, 1, request.urgency);
+  while (true) {
+    const auto turn =
+        waiting.Until(Deadline(std::min(bound.at(), Deadline::After(kIdleEvery).at())));
+    const auto now = Deadline::Clock::now();
+    if (turn) outcome = Exchange(request, deadline);
+    outcome.began = now;
+    if (turn) return outcome;
+    if (Status idle = AskIdle(*request.receiver); !idle) {
+      outcome.end = HttpOutcome::End::kReceiver;
+      outcome.error = std::move(idle).error();
+      return outcome;
+    }
+    if (!bound.passed()) continue;
+    outcome.end = HttpOutcome::End::kBroken;
+    outcome.error = {Code::kTimeout,
+                     fmt::format("{}: all {} connections that there may be to it were busy",
+                                 request.url.Origin(), options_.connections)};
+    return outcome;
+  }
 }
 
 std::shared_ptr<Quota> HttpClient::TurnsOf(const std::string& origin) {
@@ -64,7 +86,7 @@ std::shared_ptr<Quota> HttpClient::TurnsOf(const std::string& origin) {
   std::shared_ptr<Quota>& turns = turns_[origin];
   if (!turns) {
     const uint64_t all = std::max<size_t>(1, options_.connections);
-    turns = std::make_shared<Quota>(all, all / 4);
+    turns = std::make_shared<Quota>(all, all > 1 ? std::max<uint64_t>(1, all / 4) : 0);
   }
   return turns;
 }
@@ -73,10 +95,13 @@ HttpOutcome HttpClient::Exchange(const HttpRequest& request, const Deadline& dea
   std::unique_ptr<Lane> lane = TakeLane(request.url.Origin());
   if (lane->multi == nullptr || lane->easy == nullptr) {
     HttpOutcome outcome;
-    outcome.error = {Code::kUnavailable, "libcurl has no memory for another connection"};
+    outcome.end = HttpOutcome::End::kBroken;
+    outcome.asked = false;
+    outcome.error = {Code::kIo, "libcurl has no memory for another connection"};
     return outcome;
   }
   HttpOutcome outcome = HttpTransfer(lane->multi, lane->easy, options_, request, deadline).Run();
+  if (!outcome.asked) return outcome;  // its handles may lack something
   const bool silent =
       outcome.error.code == Code::kTimeout && outcome.end == HttpOutcome::End::kFailed;
   if (outcome.end == HttpOutcome::End::kBroken || silent)
@@ -127,6 +152,12 @@ void HttpClient::DropLanes(const std::string& origin) {
   for (std::unique_ptr<Lane>& lane : idle_)
     if (lane->origin == origin) dropped.push_back(std::move(lane));
   std::erase(idle_, nullptr);
+}
+
+Status AskIdle(HttpReceiver& receiver) try {
+  return receiver.Idle();
+} catch (const std::exception& failure) {
+  return Error{Code::kInternal, std::string("while nothing came: ") + failure.what()};
 }
 
 Error BodyReceiver::TooLarge() const {

@@ -23,9 +23,12 @@ class RangeReceiver : public HttpReceiver {
 
   Result<Next> Begin(const HttpResponse& response) override;
   Result<Next> Receive(ByteSpan bytes) override;
+  Status Idle() override;
 
   // Where the answer is the whole blob, all of it is taken and not only what was asked for.
   void TakeWholeIfSent() { takes_whole_ = true; }
+  // Where the answer is the whole blob although a part was asked for, it is kUnsupported.
+  void RefuseWhole() { refuses_whole_ = true; }
 
   uint64_t position() const { return position_; }  // of the next byte that is wanted
   uint64_t end() const { return end_; }            // behind the last one that is
@@ -56,6 +59,7 @@ class RangeReceiver : public HttpReceiver {
   Form form_ = Form::kBytes;
   bool multipart_ = false;
   bool takes_whole_ = false;
+  bool refuses_whole_ = false;
   bool ranges_ignored_ = false;
   uint64_t skip_ = 0;  // bytes of a 200 before position_
   std::string head_;   // of the multipart's part, as far as it came

@@ -45,6 +45,7 @@ struct RegistryOptions {
   // At a time with this host, and with each that it redirects to; of single hosts, by name.
   size_t connections = 8;
   std::map<std::string, size_t> connections_of = {};
+  std::chrono::milliseconds longest_turn = std::chrono::minutes(10);  // waits for one; see http.h
   // Bytes in flight of all transfers. Absent: streams are not split.
   std::shared_ptr<Quota> memory = nullptr;
   std::string user_agent = "lamina";

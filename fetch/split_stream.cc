@@ -2,141 +2,219 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <exception>
 
 namespace lamina {
 namespace {
 
-// Others give memory back without telling: it is looked for so often.
-constexpr std::chrono::milliseconds kLookEvery{20};
-// All waits end with what a helper does, which is bounded; a condition wants a bound of its own.
-constexpr std::chrono::seconds kStep{10};
+// So often who waits for a helper asks the sink whether to go on.
+constexpr std::chrono::milliseconds kAskEvery{500};
 
 }  // namespace
 
-SplitStream::SplitStream(uint64_t begin, uint64_t end, Quota& memory, Fetch fetch)
-    : end_(end), memory_(memory), fetch_(std::move(fetch)), next_(begin), unclaimed_(begin) {}
+SplitStream::SplitStream(uint64_t begin, uint64_t end, Quota& memory, std::string owner,
+                         Source source)
+    : begin_(begin),
+      end_(end),
+      memory_(memory),
+      owner_(std::move(owner)),
+      source_(std::move(source)),
+      next_(begin),
+      unclaimed_(begin) {}
 
 SplitStream::~SplitStream() { Stop(); }
 
 uint64_t SplitStream::EndOf(uint64_t begin) const { return begin + std::min(kPiece, end_ - begin); }
 
 Status SplitStream::Run(const ByteSink& sink) {
-  uint64_t begin = 0;
-  {
-    MutexLock lock(mutex_);
-    begin = next_;
-  }
-  StartHelpers();
-  while (begin < end_) {
-    Piece piece;
-    const uint64_t end = EndOf(begin);
-    if (TakeFromHelper(begin, &piece)) {
-      RETURN_IF_ERROR(sink(piece.bytes));
+  for (uint64_t at = begin_; at < end_;) {
+    StartHelpers();
+    ASSIGN_OR_RETURN(const std::optional<Piece> piece, TakeFromHelper(at, sink));
+    if (piece) {
+      RETURN_IF_ERROR(GiveOut(*piece, sink));
+      at = piece->end;
     } else {
-      RETURN_IF_ERROR(fetch_(begin, end, sink));
+      ASSIGN_OR_RETURN(at, FetchOwn(at, sink));
     }
-    Advance(begin = end);
+    Advance(at);
   }
   return {};
 }
 
-void SplitStream::StartHelpers() {
-  try {
-    while (helpers_.size() < kHelpers) helpers_.emplace_back([this] { Help(); });
-  } catch (const std::exception&) {  // fewer do as well
+// --- helpers -------------------------------------------------------------------------------------
+
+void SplitStream::StartHelpers() noexcept try {
+  for (Helper& helper : helpers_) {
+    {
+      MutexLock lock(mutex_);
+      if (helper.running) continue;
+    }
+    if (helper.thread.joinable()) helper.thread.join();
+    if (!StartHelper(helper)) return;
   }
+} catch (const std::exception&) {  // memory: fewer do as well
 }
 
-// Without memory it ends: what it had claimed the caller fetches.
-void SplitStream::Help() noexcept try {
-  uint64_t begin = 0;
-  Piece piece;
-  while (Claim(&begin, &piece)) {
-    const ByteSink keep = [&](ByteSpan bytes) -> Status {
-      piece.bytes.insert(piece.bytes.end(), bytes.begin(), bytes.end());
-      MutexLock lock(mutex_);
-      if (stopped_) return Error{Code::kCancelled, "nobody waits for it"};
-      return {};
-    };
-    bool whole = false;
-    try {
-      const uint64_t end = EndOf(begin);
-      piece.bytes.reserve(end - begin);
-      whole = fetch_(begin, end, keep).has_value();
-    } catch (const std::exception&) {  // memory: the caller needs none
-    }
-    Deliver(begin, std::move(piece), whole);
-    piece = Piece();
+bool SplitStream::StartHelper(Helper& helper) {
+  std::optional<Piece> piece = Claim();
+  if (!piece) return false;
+  const uint64_t begin = piece->begin;
+  {
+    MutexLock lock(mutex_);
+    helper.running = true;
   }
-} catch (const std::exception&) {
+  try {
+    helper.thread = std::thread(
+        [this, &helper, piece = *std::move(piece)]() mutable { Help(helper, std::move(piece)); });
+  } catch (const std::exception&) {
+    MutexLock lock(mutex_);
+    helper.running = false;
+    begun_.erase(begin);  // it is the caller's
+    return false;
+  }
+  return true;
+}
+
+// Ends where there is no memory for another piece, or none to be fetched: the caller begins anew
+// with the next one.
+void SplitStream::Help(Helper& helper, Piece piece) noexcept {
+  try {
+    std::optional<Piece> next = std::move(piece);
+    while (next) {
+      const bool whole = FillPiece(*next);
+      Deliver(*std::move(next), whole);
+      next = Claim();
+    }
+  } catch (const std::exception&) {  // memory
+  }
+  MutexLock lock(mutex_);
+  helper.running = false;
+}
+
+bool SplitStream::FillPiece(Piece& piece) try {
+  const size_t length = piece.end - piece.begin;
+  piece.bytes = std::make_unique_for_overwrite<uint8_t[]>(length);
+  const ByteSink keep = [&](ByteSpan bytes) -> Status {
+    {
+      MutexLock lock(mutex_);
+      if (!split_) return Error{Code::kCancelled, "nobody waits for it"};
+    }
+    if (bytes.size() > length - piece.size)
+      return Error{Code::kInternal, "more bytes came than were asked for"};
+    std::copy(bytes.begin(), bytes.end(), piece.bytes.get() + piece.size);
+    piece.size += bytes.size();
+    return {};
+  };
+  const Status done = source_.fetch_part(piece.begin, piece.end, keep);
+  if (!done && done.error().code == Code::kUnsupported) EndSplitting();
+  return done.has_value() && piece.size == length;
+} catch (const std::exception&) {  // memory: the caller needs none
+  return false;
 }
 
 // The first piece that a helper may take: behind the caller's own, and not further than there are
 // helpers.
 std::optional<uint64_t> SplitStream::Claimable() const {
   const uint64_t at = std::max(unclaimed_, EndOf(next_));
-  if (stopped_ || at >= end_ || at - next_ > kHelpers * kPiece) return std::nullopt;
+  if (!split_ || at >= end_ || at - next_ > kHelpers * kPiece) return std::nullopt;
   return at;
 }
 
-bool SplitStream::WaitForClaimable() {
-  MutexLock lock(mutex_);
-  while (!Claimable() && !stopped_ && std::max(unclaimed_, EndOf(next_)) < end_)
-    changed_.WaitUntil(mutex_, Deadline::After(kStep));
-  return Claimable().has_value();
-}
-
-bool SplitStream::Claim(uint64_t* begin, Piece* piece) {
-  while (WaitForClaimable()) {
-    auto memory = memory_.TryTake(kPiece, Urgency::kStream);
-    MutexLock lock(mutex_);
-    if (!memory) {
-      changed_.WaitUntil(mutex_, Deadline::After(kLookEvery));
-      continue;
+std::optional<SplitStream::Piece> SplitStream::Claim() {
+  while (true) {
+    std::optional<uint64_t> at;
+    {
+      MutexLock lock(mutex_);
+      at = Claimable();
     }
-    const auto at = Claimable();
-    if (!at) continue;  // another helper was faster
-    *begin = *at;
-    unclaimed_ = EndOf(*at);
+    if (!at) return std::nullopt;
+    Piece piece{.begin = *at, .end = EndOf(*at), .size = 0, .bytes = {}, .memory = {}};
+    auto memory = memory_.TryTake(piece.end - piece.begin, Urgency::kStream, owner_);
+    if (!memory) return std::nullopt;
+    piece.memory = *std::move(memory);
+    MutexLock lock(mutex_);
+    if (Claimable() != at) continue;  // another helper was faster
     begun_.insert(*at);
-    piece->memory = *std::move(memory);
-    return true;
+    unclaimed_ = piece.end;
+    return piece;
   }
-  return false;
 }
 
-void SplitStream::Deliver(uint64_t begin, Piece piece, bool whole) {
+void SplitStream::Deliver(Piece piece, bool whole) {
+  const uint64_t begin = piece.begin;
   MutexLock lock(mutex_);
   begun_.erase(begin);
-  if (whole && !stopped_) done_.emplace(begin, std::move(piece));
   changed_.NotifyAll();
+  if (whole && split_) done_.emplace(begin, std::move(piece));
 }
 
-bool SplitStream::TakeFromHelper(uint64_t begin, Piece* piece) {
-  MutexLock lock(mutex_);
-  while (begun_.contains(begin)) changed_.WaitUntil(mutex_, Deadline::After(kStep));
-  const auto found = done_.find(begin);
-  if (found == done_.end()) return false;
-  *piece = std::move(found->second);
-  done_.erase(found);
-  return true;
+// --- the caller ----------------------------------------------------------------------------------
+
+Result<std::optional<SplitStream::Piece>> SplitStream::TakeFromHelper(uint64_t begin,
+                                                                      const ByteSink& sink) {
+  while (true) {
+    {
+      MutexLock lock(mutex_);
+      if (split_ && begun_.contains(begin)) changed_.WaitUntil(mutex_, Deadline::After(kAskEvery));
+      if (!split_ || !begun_.contains(begin)) {
+        std::optional<Piece> piece;
+        if (const auto found = done_.find(begin); found != done_.end()) {
+          piece = std::move(found->second);
+          done_.erase(found);
+        }
+        return piece;
+      }
+    }
+    RETURN_IF_ERROR(sink({}));
+  }
+}
+
+Status SplitStream::GiveOut(const Piece& piece, const ByteSink& sink) {
+  for (size_t at = 0; at < piece.size; at += kSlice)
+    RETURN_IF_ERROR(sink({piece.bytes.get() + at, std::min(kSlice, piece.size - at)}));
+  return {};
+}
+
+// The piece at `begin`, and all behind it once there is nothing to be split. Returns how far it
+// came.
+Result<uint64_t> SplitStream::FetchOwn(uint64_t begin, const ByteSink& sink) {
+  bool split = false;
+  {
+    MutexLock lock(mutex_);
+    split = split_;
+  }
+  if (!split) Stop();
+  const uint64_t end = split ? EndOf(begin) : end_;
+  uint64_t at = begin;
+  const ByteSink counting = [&](ByteSpan bytes) -> Status {
+    at += bytes.size();
+    if (split && at > end) EndSplitting();  // the whole blob comes
+    return sink(bytes);
+  };
+  RETURN_IF_ERROR(source_.fetch(begin, end, counting));
+  if (at < end) return Error{Code::kInternal, "fewer bytes came than were asked for"};
+  return at;
 }
 
 void SplitStream::Advance(uint64_t to) {
   MutexLock lock(mutex_);
   next_ = to;
+}
+
+void SplitStream::EndSplitting() {
+  MutexLock lock(mutex_);
+  split_ = false;
   changed_.NotifyAll();
 }
 
 void SplitStream::Stop() {
-  {
-    MutexLock lock(mutex_);
-    stopped_ = true;
-    changed_.NotifyAll();
-  }
-  for (std::thread& helper : helpers_) helper.join();
-  helpers_.clear();
+  EndSplitting();
+  for (Helper& helper : helpers_)
+    if (helper.thread.joinable()) helper.thread.join();
+  std::map<uint64_t, Piece> dropped;  // its memory is given back without the lock
+  MutexLock lock(mutex_);
+  dropped.swap(done_);
 }
 
 }  // namespace lamina

@@ -1,6 +1,7 @@
 // How many exchanges with one host there are at a time, and who comes first.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -108,6 +109,30 @@ TEST_F(ConnectionsTest, NamesAndReadsAreServedWhileManyStreamsRun) {
   EXPECT_LE(fake->server.connections(), 8);
 }
 
+TEST_F(ConnectionsTest, OfSeveralConnectionsOneIsForReaders) {
+  for (const int connections : {2, 3}) {
+    RegistryOptions options = ShortTimeouts();
+    options.connections = static_cast<size_t>(connections);
+    Gate gate;
+    FakeRegistry fake(
+        [&](const FakeRequest& request) {
+          if (request.path().find("/blobs/") == std::string::npos)
+            return Bytes(R"({"name":"team/app","tags":["a"]})");
+          gate.Pass();
+          return ServeBlob(request, blob_);
+        },
+        options);
+    StartStreams(fake, 6);
+    gate.WaitForInside(connections - 1);
+    const auto tags = fake.repository()->ListTags(Soon());
+    EXPECT_TRUE(tags) << tags.error().message;
+    gate.Open();
+    Join();
+    EXPECT_EQ(gate.most(), connections - 1);
+  }
+  EXPECT_EQ(right_, 12);
+}
+
 TEST_F(ConnectionsTest, AHostMayHaveALimitOfItsOwn) {
   RegistryOptions options = ShortTimeouts();
   HttpServer server([this](const FakeRequest& request) { return Answer(request); });
@@ -143,6 +168,79 @@ TEST_F(ConnectionsTest, WhoWaitsForHisTurnWaitsToHisDeadline) {
   gate_.Open();
   Join();
   EXPECT_EQ(right_, 1);
+}
+
+TEST_F(ConnectionsTest, AStreamThatWaitsForItsTurnSeesThatItIsNotWanted) {
+  RegistryOptions options = ShortTimeouts();
+  options.connections = 1;
+  const auto fake = Serve(options);
+  StartStreams(*fake, 1);
+  gate_.WaitForInside(1);
+  const Status done = fake->Blob(blob_)->Stream(0, [](ByteSpan) -> Status {
+    return Error{Code::kCancelled, "enough"};
+  });
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Code::kCancelled);
+  EXPECT_EQ(done.error().message, "enough");
+  EXPECT_EQ(fake->server.requests().size(), 1u);
+  gate_.Open();
+  Join();
+  EXPECT_EQ(right_, 1);
+}
+
+TEST_F(ConnectionsTest, AStreamThatGetsNoTurnTriesAgain) {
+  RegistryOptions options = ShortTimeouts();
+  options.connections = 1;
+  options.longest_turn = std::chrono::milliseconds(10);
+  options.attempts = 1000;
+  const auto fake = Serve(options);
+  StartStreams(*fake, 2);
+  gate_.WaitForInside(1);
+  while (fake->registry->counters().retries < 2) std::this_thread::yield();
+  gate_.Open();
+  Join();
+  EXPECT_EQ(right_, 2);
+  EXPECT_EQ(fake->server.requests().size(), 2u);
+}
+
+// No descriptor can be opened while it lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit none{3, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+// A host that is away is asked once: that the broken answer is followed by another attempt shows
+// that it is not taken to be.
+TEST_F(ConnectionsTest, AHostIsNotAwaySinceWeHaveNoDescriptors) {
+  std::atomic<bool> breaks{true};
+  FakeRegistry fake([&](const FakeRequest& request) {
+    FakeResponse response = ServeBlob(request, blob_);
+    response.no_answer = breaks.exchange(false);
+    return response;
+  });
+  std::string out;
+  {
+    const NoDescriptors none;
+    const Deadline longer_than_a_silence = Deadline::After(std::chrono::milliseconds(2500));
+    while (!longer_than_a_silence.passed()) {
+      const Status read = ReadInto(*fake.Blob(blob_), 0, 10, &out);
+      ASSERT_FALSE(read);
+      EXPECT_EQ(read.error().code, Code::kIo) << Stringify(read);
+      EXPECT_NE(read.error().message.find("file descriptor"), std::string::npos);
+    }
+  }
+  const Status read = ReadInto(*fake.Blob(blob_), 0, 10, &out);
+  EXPECT_TRUE(read) << Stringify(read);
+  EXPECT_EQ(out, blob_.substr(0, 10));
+  EXPECT_EQ(fake.server.requests().size(), 2u);
 }
 
 }  // namespace
