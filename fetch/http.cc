@@ -97,11 +97,10 @@ HttpOutcome HttpClient::Exchange(const HttpRequest& request, const Deadline& dea
     HttpOutcome outcome;
     outcome.end = HttpOutcome::End::kBroken;
     outcome.asked = false;
-    outcome.error = {Code::kIo, "libcurl has no memory for another connection"};
+    outcome.error = {Code::kUnavailable, "libcurl has no memory for another connection"};
     return outcome;
   }
   HttpOutcome outcome = HttpTransfer(lane->multi, lane->easy, options_, request, deadline).Run();
-  if (!outcome.asked) return outcome;  // its handles may lack something
   const bool silent =
       outcome.error.code == Code::kTimeout && outcome.end == HttpOutcome::End::kFailed;
   if (outcome.end == HttpOutcome::End::kBroken || silent)

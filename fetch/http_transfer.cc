@@ -352,7 +352,7 @@ void HttpTransfer::ConcludeBroken(int outcome) {
   curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
   if (IsOwnShortage(code, system_error)) {
     outcome_.asked = false;
-    return Fail(HttpOutcome::End::kBroken, Code::kIo,
+    return Fail(HttpOutcome::End::kBroken, Code::kUnavailable,
                 "there is no memory or file descriptor left for a connection");
   }
   // libcurl calls a transfer done that ends before its headers do.

@@ -95,7 +95,7 @@ RegistryAnswer RegistryBlob::Fetch(Wanted& wanted, const ByteSink& sink, Urgency
   if (receiver.error()) {
     // The next attempt begins at the registry, which may send us to a better place.
     if (const auto url = redirects_->Get()) redirects_->Drop(*url);
-    if (answer.status == 206) ++wanted.wrong_ranges;
+    if (answer.status == 206 && !whole) ++wanted.wrong_ranges;
     const bool lasting = whole || receiver.error()->code == Code::kUnsupported;
     answer.end = lasting ? End::kFailed : End::kAgain;
     answer.error = session_->Failure(receiver.error()->code, what_, receiver.error()->message);
