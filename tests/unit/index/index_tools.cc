@@ -113,6 +113,7 @@ Status MemoryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   while (offset < all.size()) {
     if (before_piece) RETURN_IF_ERROR(before_piece(offset));
     const size_t take = std::min<size_t>(piece_, all.size() - offset);
+    RETURN_IF_ERROR(sink({}));  // as a source does while nothing comes
     RETURN_IF_ERROR(sink(all.subspan(offset, take)));
     offset += take;
   }
