@@ -7,15 +7,18 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/result.h"
+#include "base/urgency.h"
 
 namespace lamina {
 
-// Takes the next bytes of a stream. An error ends the stream and is what Stream() returns.
+// Takes the next bytes of a stream. An error ends the stream and is what Stream() returns. While
+// none come it may be called without any, so that whoever wants the stream to end can say so.
 using ByteSink = std::function<Status(ByteSpan)>;
 
 class BlobSource {
@@ -33,6 +36,10 @@ class BlobSource {
   // resumed inside. There is no bound on the whole (a layer may be huge) but one on the time
   // without a byte. Fewer or more bytes than size() are an error.
   virtual Status Stream(uint64_t offset, const ByteSink& sink) = 0;
+
+  // The same blob for who waits with this urgency; null where nobody is served before others. Reads
+  // of the blob itself are kReader, its streams kStream.
+  virtual std::shared_ptr<BlobSource> WithUrgency(Urgency /*urgency*/) { return nullptr; }
 
   // Where the bytes come from, for messages: "https://registry.example/v2/…" or "oci:/path". No
   // secrets.

@@ -87,7 +87,8 @@ std::string HostOf(const CLI::ConfigItem& item) {
 // The option that a key of a registry's section stands for; empty where it is none.
 std::string RegistryOptionOf(const CLI::ConfigItem& item) {
   if (item.name == "strict") return "strict-registry";
-  const bool known = item.name == "tag-ttl" || item.name == "negative-ttl";
+  const bool known =
+      item.name == "tag-ttl" || item.name == "negative-ttl" || item.name == "connections";
   return known ? "registry-" + item.name : "";
 }
 

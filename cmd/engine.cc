@@ -29,7 +29,7 @@ Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
     : paths_(std::move(paths)),
       lock_(std::move(lock)),
       store_(std::move(store)),
-      layers_(std::make_unique<LayerStore>(paths_, cache_limit)),
+      layers_(std::make_unique<LayerStore>(paths_, cache_limit, options.registry.memory)),
       catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)),
       garbage_(std::make_unique<GarbageCollector>(paths_, *store_, *layers_, *catalog_)) {}
 

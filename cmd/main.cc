@@ -53,6 +53,11 @@ std::string CheckRegistryTtl(const std::string& text) {
   return ttl ? std::string() : ttl.error().message;
 }
 
+std::string CheckRegistryConnections(const std::string& text) {
+  const auto own = ParseRegistryConnections(text);
+  return own ? std::string() : own.error().message;
+}
+
 std::string CheckCacheSize(const std::string& text) {
   const auto limit = CacheLimit(text, "/");
   return limit ? std::string() : limit.error().message;
@@ -134,6 +139,18 @@ void AddSourceOptions(CLI::App& command, CommonOptions& common) {
                   "HOST=SECONDS: --negative-ttl of one registry")
       ->allow_extra_args(false)
       ->check(CheckRegistryTtl);
+  command
+      .add_option("--connections", common.connections,
+                  "connections to one registry at a time; a fourth of them is for reads that "
+                  "somebody waits for")
+      ->check(CLI::Range(1L, kMostConnections))
+      ->capture_default_str();
+  command
+      .add_option("--registry-connections", common.registry_connections,
+                  "HOST=N: --connections of one registry (in a file: connections of "
+                  "[registry.\"HOST\"])")
+      ->allow_extra_args(false)
+      ->check(CheckRegistryConnections);
   command.add_flag("--strict", common.strict,
                    "show nothing of a layer before all of it has been verified; without it a layer "
                    "that carries an index is read at once, each piece verified by that");
@@ -422,7 +439,7 @@ std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   for (const char* name :
        {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
         "--strict-registry", "--insecure-registry", "--ca-file", "--hosts-dir", "--certs-dir",
-        "--cache-size"}) {
+        "--cache-size", "--connections", "--registry-connections"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "base/errno.h"
 #include "base/text.h"
@@ -35,20 +36,36 @@ Result<std::map<std::string, std::chrono::seconds>> TtlsOf(const std::vector<std
   return ttls;
 }
 
-}  // namespace
-
-Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text) {
+// "HOST[:PORT]=NUMBER", the host in its normal form.
+std::optional<std::pair<std::string, long>> ParseRegistryNumber(const std::string& text) {
   const size_t equals = text.rfind('=');
   std::string host = text.substr(0, equals);
   const std::string digits = equals == std::string::npos ? "" : text.substr(equals + 1);
   // Ten years in seconds have nine digits.
   const bool number = !digits.empty() && digits.size() <= 9 &&
                       digits.find_first_not_of("0123456789") == std::string::npos;
-  if (!number || !(IsValidRegistry(host) || host == "localhost"))
+  if (!number || !(IsValidRegistry(host) || host == "localhost")) return std::nullopt;
+  if (host == "index.docker.io") host = "docker.io";
+  return std::make_pair(std::move(host), std::stol(digits));
+}
+
+}  // namespace
+
+Result<std::pair<std::string, std::chrono::seconds>> ParseRegistryTtl(const std::string& text) {
+  const auto parsed = ParseRegistryNumber(text);
+  if (!parsed)
     return Error{Code::kInvalid,
                  fmt::format("{} is not HOST[:PORT]=SECONDS, as docker.io=300", Quote(text))};
-  if (host == "index.docker.io") host = "docker.io";
-  return std::make_pair(std::move(host), std::chrono::seconds(std::stol(digits)));
+  return std::make_pair(parsed->first, std::chrono::seconds(parsed->second));
+}
+
+Result<std::pair<std::string, size_t>> ParseRegistryConnections(const std::string& text) {
+  const auto parsed = ParseRegistryNumber(text);
+  if (!parsed || parsed->second < 1 || parsed->second > kMostConnections)
+    return Error{Code::kInvalid, fmt::format("{} is not HOST[:PORT]=N with N from 1 to {}, as "
+                                             "docker.io=4",
+                                             Quote(text), kMostConnections)};
+  return std::make_pair(parsed->first, static_cast<size_t>(parsed->second));
 }
 
 RegistryPlaces RegistryPlacesOf(const CommonOptions& common) {
@@ -99,6 +116,12 @@ Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   options.strict = common.strict;
   options.strict_registries = common.strict_registries;
   options.registry = RegistryOptionsOf(common);
+  options.registry.connections = common.connections;
+  for (const std::string& text : common.registry_connections) {
+    ASSIGN_OR_RETURN(const auto own, ParseRegistryConnections(text));
+    options.registry.connections_of[own.first] = own.second;
+  }
+  options.registry.memory = MakeTransferMemory();
   return options;
 }
 

@@ -17,6 +17,8 @@
 
 namespace lamina {
 
+inline constexpr long kMostConnections = 64;
+
 // What every command has.
 struct CommonOptions {
   std::string store;     // folder
@@ -34,6 +36,8 @@ struct CommonOptions {
   // Folders of HOST/hosts.toml and of HOST[:PORT]/*.crt; where they are empty, those of the host.
   std::vector<std::string> hosts_folders;
   std::vector<std::string> certs_folders;
+  size_t connections = 8;  // with one registry at a time, 1 to kMostConnections
+  std::vector<std::string> registry_connections;  // "docker.io=4"; the last of a registry counts
   std::string log_level = "info";
   // Of the command line's options, those that only a daemon's own command line can set:
   // "--ca-file".
@@ -111,6 +115,8 @@ RegistryPlaces RegistryPlacesOf(const CommonOptions& common);
 RegistryOptions RegistryOptionsOf(const CommonOptions& common);
 // Of "7d", "12h", "30m", "90s" or "90" (seconds); nullopt for "none"; kInvalid where it is no time.
 Result<std::optional<std::chrono::seconds>> ParseAge(const std::string& text);
+// "HOST=N"
+Result<std::pair<std::string, size_t>> ParseRegistryConnections(const std::string& text);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 

@@ -17,6 +17,8 @@ class AtomicBitmap {
   bool Test(uint64_t bit) const { return (Word(bit).load() & Mask(bit)) != 0; }
   void Set(uint64_t bit) { Word(bit).fetch_or(Mask(bit)); }
   void Clear(uint64_t bit) { Word(bit).fetch_and(~Mask(bit)); }
+  // True for one caller only.
+  bool TestAndClear(uint64_t bit) { return (Word(bit).fetch_and(~Mask(bit)) & Mask(bit)) != 0; }
   void ClearAll() {
     for (auto& word : words_) word.store(0);
   }

@@ -3,23 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
-#include <exception>
-#include <optional>
 
-#include "base/log.h"
-#include "fetch/cache_files.h"
-#include "fetch/chunk_flights.h"
-#include "fetch/chunk_walk.h"
+#include "fetch/chunk_cache_impl.h"
 #include "fetch/sparse_file.h"
 
 namespace lamina {
 namespace {
-
-// A data chunk is held in memory as a whole, so a table that claims more is refused.
-constexpr uint64_t kMaxChunkBytes = 64u << 20;
 
 // Reads count up to here: a chunk that was read often stays for so many rounds of eviction.
 constexpr uint8_t kWarmest = 3;
@@ -29,20 +20,19 @@ constexpr std::chrono::minutes kVerifyWait{1};
 
 constexpr std::chrono::steady_clock::duration kWarnInterval = std::chrono::minutes(1);
 
+// So many chunks of about 1 MiB are fetched ahead of a reader at a time; of a small cache a part.
+constexpr uint64_t kMostAhead = 16;
+constexpr uint64_t kPartOfCache = 8;
+
+uint64_t MostAhead(const CacheBudget* budget) {
+  if (budget == nullptr) return kMostAhead;
+  return std::min(kMostAhead, budget->limit() / kPartOfCache >> 20);
+}
+
 Status CheckShape(const ChunkShape& shape, const Digest& layer) {
   if (shape.flat_size % kHoleBlock != 0 || shape.chunk_count > shape.flat_size / kHoleBlock)
     return Error{Code::kInvalid, fmt::format("layer {} claims {} chunks in {} bytes",
                                              layer.ToString(), shape.chunk_count, shape.flat_size)};
-  return {};
-}
-
-Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape) {
-  if (extent.flat_length > kMaxChunkBytes)
-    return Error{Code::kLimit, fmt::format("it has {} bytes, more than the limit of {}",
-                                           extent.flat_length, kMaxChunkBytes)};
-  if (extent.flat_offset > shape.flat_size ||
-      extent.flat_length > shape.flat_size - extent.flat_offset)
-    return Error{Code::kInvalid, "it lies outside of its layer"};
   return {};
 }
 
@@ -52,67 +42,6 @@ void CopyPart(const ChunkPart& part, const std::vector<uint8_t>& chunk, uint8_t*
 }
 
 }  // namespace
-
-// How a byte stays right when somebody truncates the data file under us: growing it again would
-// turn what was there into zeros, so before that, and under one lock with the counting of `epoch`,
-// every chunk ceases to be ready. A reader that finds the epoch changed after its pread does not
-// believe what it read, and a writer marks a chunk as ready only in the epoch in which it wrote or
-// checked it. Who evicts a chunk leads its flight and does the same with the chunk's own count
-// before he punches the hole.
-struct LayerCache::Impl : EvictableLayer {
-  Impl(const Digest& layer_digest, const ChunkShape& layer_shape)
-      : layer(layer_digest),
-        shape(layer_shape),
-        ready(layer_shape.chunk_count),
-        warmth(layer_shape.chunk_count) {}
-  ~Impl() override;
-
-  const Digest layer;
-  const ChunkShape shape;
-  std::shared_ptr<ChunkOwner> owner;
-  std::shared_ptr<CacheCounters> counters;
-  std::unique_ptr<CacheFiles> files;  // absent where the disk gave none: then nothing is kept
-  std::optional<CacheBudget::Account> account;  // absent where nothing limits the cache
-  bool keeps = true;                            // false where the limit of the cache is 0
-
-  AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
-  std::atomic<uint64_t> epoch{0};
-  Mutex ready_mutex;  // leaf; for changes of `ready` that depend on `epoch`
-  // Of the chunks with this remainder, how often one was evicted.
-  std::array<std::atomic<uint64_t>, 64> evictions{};
-  std::vector<std::atomic<uint8_t>> warmth;  // of each chunk, how lately and often it was read
-  std::atomic<uint64_t> hand{0};             // the chunk at which eviction goes on
-  ChunkFlights flights;
-  std::atomic<std::chrono::steady_clock::rep> warned{0};  // when, of the steady clock; 0: never
-
-  bool IsReady(uint64_t offset, uint64_t length) const;
-  Status ReadFromFile(uint64_t offset, MutableByteSpan out);
-  Status ReadPartFromFile(const ChunkPart& part, MutableByteSpan out);
-  Error NotReady() const;
-  Status ReadPart(const ChunkPart& part, uint8_t* out, const Deadline& deadline);
-
-  // Gets the chunk of a flight that the caller leads by `obtain`, and lands it, also when that
-  // throws.
-  template <typename ObtainChunk>
-  Result<ChunkBuffer> Lead(uint64_t chunk, ObtainChunk obtain);
-  Result<ChunkBuffer> Obtain(const ChunkPart& part, const Deadline& deadline);
-  bool LoadChecked(uint64_t chunk, const ChunkExtent& extent, MutableByteSpan buffer);
-  void Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
-  Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
-  Status KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
-
-  bool Evict(uint64_t bytes) override;
-  void EvictAll() override;
-  bool EvictChunk(uint64_t chunk, const ChunkExtent& extent);
-  void Warm(uint64_t chunk);
-  void MakeUnready(uint64_t chunk);
-  Result<bool> VerifyChunk(uint64_t chunk, const ChunkExtent& extent);
-
-  void MarkReady(uint64_t chunk, uint64_t seen_epoch);
-  void CountFiles(const std::shared_ptr<Impl>& self);
-  void RestoreSizeIfWrong();
-  void WarnNotKept(const Error& error);
-};
 
 bool LayerCache::Impl::IsReady(uint64_t offset, uint64_t length) const {
   return VisitChunks(*owner, offset, length, [this](const ChunkPart& part) {
@@ -150,6 +79,7 @@ Status LayerCache::Impl::ReadPartFromFile(const ChunkPart& part, MutableByteSpan
   RETURN_IF_ERROR(files->Load(part.begin, out));
   if (evicted.load() != before) return NotReady();
   Warm(part.chunk);
+  if (unread.Test(part.chunk)) NoteRead(part.chunk);
   return {};
 }
 
@@ -164,7 +94,7 @@ void LayerCache::Impl::Warm(uint64_t chunk) {
 }
 
 // Part of one chunk, by whatever it takes.
-Status LayerCache::Impl::ReadPart(const ChunkPart& part, uint8_t* out, const Deadline& deadline) {
+Status LayerCache::Impl::ReadPart(const ChunkPart& part, uint8_t* out, Reading& reading) {
   if (part.extent.zero) {
     std::memset(out, 0, part.length);
     return {};
@@ -175,53 +105,11 @@ Status LayerCache::Impl::ReadPart(const ChunkPart& part, uint8_t* out, const Dea
       RestoreSizeIfWrong();
       ready.Clear(part.chunk);
     }
-    const ChunkFlights::Ticket ticket = flights.Join(part.chunk);
-    if (!ticket.leads) counters->joined.fetch_add(1, std::memory_order_relaxed);
-    ASSIGN_OR_RETURN(const ChunkBuffer bytes,
-                     ticket.leads ? Lead(part.chunk, [&] { return Obtain(part, deadline); })
-                                  : flights.Wait(*ticket.flight, deadline));
-    if (bytes == nullptr) continue;  // the flight was an eviction
+    ASSIGN_OR_RETURN(const ChunkBuffer bytes, Get(part.chunk, part.extent, reading));
+    if (bytes == nullptr) continue;  // it is ready, or the flight brought nothing
     CopyPart(part, *bytes, out);
     return {};
   }
-}
-
-template <typename ObtainChunk>
-Result<ChunkBuffer> LayerCache::Impl::Lead(uint64_t chunk, ObtainChunk obtain) {
-  const auto guarded = [&]() -> Result<ChunkBuffer> {
-    const auto thrown = [&](const char* what) {
-      return Error{Code::kInternal,
-                   fmt::format("chunk {} of layer {}: {}", chunk, layer.ToString(), what)};
-    };
-    try {
-      return obtain();
-    } catch (const std::exception& exception) {
-      return thrown(exception.what());
-    } catch (...) {
-      return thrown("unknown exception");
-    }
-  };
-  Result<ChunkBuffer> result = guarded();
-  flights.Land(chunk, result);
-  return result;
-}
-
-Result<ChunkBuffer> LayerCache::Impl::Obtain(const ChunkPart& part, const Deadline& deadline) {
-  const ChunkExtent& extent = part.extent;
-  if (Status fits = CheckExtent(extent, shape); !fits)
-    return fits.error().Within(fmt::format("chunk {} of layer {}", part.chunk, layer.ToString()));
-  auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
-  // Another leader may have landed between the caller's look at `ready` and its joining.
-  if (ready.Test(part.chunk) && ReadFromFile(extent.flat_offset, *buffer))
-    return ChunkBuffer(std::move(buffer));
-  if (files != nullptr && files->Present(part.chunk)) {
-    if (LoadChecked(part.chunk, extent, *buffer)) return ChunkBuffer(std::move(buffer));
-    std::fill(buffer->begin(), buffer->end(), uint8_t{0});
-  }
-  RETURN_IF_ERROR(owner->Produce(part.chunk, *buffer, deadline));
-  counters->misses.fetch_add(1, std::memory_order_relaxed);
-  Keep(part.chunk, extent, *buffer);
-  return ChunkBuffer(std::move(buffer));
 }
 
 // A chunk that the map says is there, into `buffer`. False when it is bad, and then it is dropped.
@@ -249,6 +137,7 @@ void LayerCache::Impl::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan 
                           : Status(Error{Code::kIo, "the cache files could not be made"});
   if (kept) return;
   counters->write_failures.fetch_add(1, std::memory_order_relaxed);
+  not_kept = std::chrono::steady_clock::now().time_since_epoch().count();
   WarnNotKept(kept.error());
 }
 
@@ -305,14 +194,13 @@ void LayerCache::Impl::MakeUnready(uint64_t chunk) {
 // False where somebody is getting it at this moment.
 bool LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {
   if (!flights.TryLead(chunk)) return false;
-  return Lead(chunk,
-              [&]() -> Result<ChunkBuffer> {
-                MakeUnready(chunk);
-                files->Drop(chunk);
-                files->FreeBlocks(extent);
-                return ChunkBuffer();
-              })
-      .has_value();
+  LedChunks led(flights);
+  led.Add(chunk);
+  MakeUnready(chunk);
+  files->Drop(chunk);
+  files->FreeBlocks(extent);
+  ForgetUnread(chunk, counters->ahead_wasted_bytes);
+  return true;
 }
 
 // Is it right, or gone by now? Whoever is getting it is waited for.
@@ -323,24 +211,24 @@ Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& ex
     if (!landed && landed.error().code == Code::kTimeout) return landed.error();
     ticket = flights.Join(chunk);
   }
-  bool right = true;
-  const auto check = [&]() -> Result<ChunkBuffer> {
-    if (!files->Present(chunk)) return ChunkBuffer();
-    RETURN_IF_ERROR(CheckExtent(extent, shape));
-    MakeUnready(chunk);  // before the pages go: nobody reads what has not been checked
-    files->DropPages(extent);
-    auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
-    right = LoadChecked(chunk, extent, *buffer);
-    if (!right && account && account->HasFileAlone()) files->FreeBlocks(extent);
-    return right ? ChunkBuffer(std::move(buffer)) : ChunkBuffer();
-  };
-  RETURN_IF_ERROR(Lead(chunk, check));
+  LedChunks led(flights);
+  led.Add(chunk);
+  if (!files->Present(chunk)) return true;
+  RETURN_IF_ERROR(CheckExtent(extent, shape));
+  MakeUnready(chunk);  // before the pages go: nobody reads what has not been checked
+  files->DropPages(extent);
+  auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
+  const bool right = LoadChecked(chunk, extent, *buffer);
+  if (!right && account && account->HasFileAlone()) files->FreeBlocks(extent);
+  led.Land(chunk, right ? ChunkBuffer(std::move(buffer)) : ChunkBuffer());
   if (!right && account) account->Settle([this] { return files->DiskBytes(); });
   return right;
 }
 
 // Files that lost their name (another pass over the layer made new ones) leave nothing behind.
 LayerCache::Impl::~Impl() {
+  for (uint64_t chunk = 0; chunk < shape.chunk_count; ++chunk)
+    if (unread.Test(chunk)) ForgetUnread(chunk, counters->ahead_wasted_bytes);
   if (account && files != nullptr && files->HaveNames()) account->Keep();
 }
 
@@ -391,7 +279,7 @@ Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, 
   const ChunkShape shape{owner->chunk_count(), owner->flat_size()};
   RETURN_IF_ERROR(CheckShape(shape, layer));
   const CachePaths paths(folder, layer);
-  auto impl = std::make_shared<Impl>(layer, shape);
+  auto impl = std::make_shared<Impl>(layer, shape, MostAhead(budget.get()));
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
   impl->keeps = budget == nullptr || budget->limit() > 0;
@@ -414,11 +302,14 @@ Status LayerCache::ReadReady(uint64_t flat_offset, MutableByteSpan out) const {
 }
 
 Status LayerCache::Read(uint64_t flat_offset, MutableByteSpan out, const Deadline& deadline) {
+  if (out.empty()) return {};
   Status status;
   uint8_t* to = out.data();
+  Impl::Reading reading{.last = LastChunkFrom(*impl_->owner, flat_offset + out.size() - 1),
+                        .deadline = deadline};
   const bool whole =
       VisitChunks(*impl_->owner, flat_offset, out.size(), [&](const ChunkPart& part) {
-        status = impl_->ReadPart(part, to, deadline);
+        status = impl_->ReadPart(part, to, reading);
         to += part.length;
         return status.has_value();
       });
@@ -428,20 +319,23 @@ Status LayerCache::Read(uint64_t flat_offset, MutableByteSpan out, const Deadlin
                            impl_->layer.ToString(), flat_offset, flat_offset + out.size())};
 }
 
+uint64_t LayerCache::LastOfRun(uint64_t first) const {
+  const uint64_t last = impl_->shape.chunk_count - 1;
+  return first < last ? std::clamp(impl_->owner->LastOfRun(first, last), first, last) : first;
+}
+
+Status LayerCache::Fetch(uint64_t first, uint64_t last, const Deadline& deadline) {
+  if (impl_->shape.chunk_count == 0) return {};
+  last = std::min(last, impl_->shape.chunk_count - 1);
+  Impl::Reading reading{
+      .last = last, .deadline = deadline, .wants_bytes = false, .urgency = Urgency::kAhead};
+  for (uint64_t chunk = first; chunk <= last; ++chunk)
+    RETURN_IF_ERROR(impl_->Fetch(chunk, reading));
+  return {};
+}
+
 void LayerCache::Offer(uint64_t chunk, ByteSpan bytes) {
-  if (impl_->files == nullptr || chunk >= impl_->shape.chunk_count) return;
-  const ChunkExtent extent = impl_->owner->Extent(chunk);
-  if (extent.zero || bytes.size() != extent.flat_length || impl_->files->Present(chunk)) return;
-  if (!CheckExtent(extent, impl_->shape) || !impl_->flights.TryLead(chunk)) return;
-  // Readers who come while it is written join; an offer itself has nobody to tell of a failure.
-  (void)impl_
-      ->Lead(chunk,
-             [&]() -> Result<ChunkBuffer> {
-               auto buffer = std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.end());
-               impl_->Keep(chunk, extent, *buffer);
-               return ChunkBuffer(std::move(buffer));
-             })
-      .has_value();
+  impl_->Offer(chunk, std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.end()));
 }
 
 Result<LayerCache::Verified> LayerCache::Verify(

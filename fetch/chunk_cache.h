@@ -6,7 +6,9 @@
 // process: what was verified when it came is then still what it was.
 //
 // A LayerCache is shared by all readers of one layer. Peeks are wait-free; Fill leads or joins the
-// one fetch of a chunk. Any thread; Fill blocks and never runs on a FUSE thread.
+// one fetch of a chunk, and neighbours that are missing together come by one request. Who reads one
+// chunk after another is read ahead for (see ReadAhead). Any thread; Fill blocks and never runs on
+// a FUSE thread.
 
 #include <atomic>
 #include <cstdint>
@@ -22,6 +24,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "base/urgency.h"
 #include "fetch/cache_budget.h"
 
 namespace lamina {
@@ -34,6 +37,9 @@ struct ChunkExtent {
   bool zero = false;
 };
 
+// Takes a chunk that was decoded and verified, flat_length bytes.
+using ChunkSink = std::function<void(uint64_t chunk, std::vector<uint8_t> bytes)>;
+
 // What the cache asks of the layer whose chunks it keeps (the index gives it; see fs/layer.cc).
 class ChunkOwner {
  public:
@@ -45,6 +51,21 @@ class ChunkOwner {
   virtual Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) = 0;
   // CRC-32C of the chunk's bytes, where the pass over the whole layer has learnt it.
   virtual std::optional<uint32_t> Checksum(uint64_t chunk) const = 0;
+
+  // The last chunk, at most `last`, that one request brings together with `first`; both are data
+  // chunks. `first` where nothing is joined.
+  virtual uint64_t LastOfRun(uint64_t first, uint64_t /*last*/) const { return first; }
+  // One attempt at the data chunks from `first` to `last`. Gives `sink` each as soon as it is
+  // there, and others that were decoded on the way. kCorrupt where some of the bytes were wrong:
+  // then each chunk is worth a Produce() of its own.
+  virtual Status ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink,
+                            const Deadline& deadline, Urgency urgency);
+  // Reading ahead ends well at the chunk `last` or a little behind it.
+  virtual uint64_t EndOfReadAhead(uint64_t last) const { return last; }
+  // True where the chunks are worth fetching before anybody asks for them.
+  virtual bool MayReadAhead(uint64_t /*first*/, uint64_t /*last*/) const { return false; }
+  // Runs `job` on another thread some time. False: nobody does.
+  virtual bool Post(std::function<void()> /*job*/) { return false; }
 };
 
 struct CacheCounters {
@@ -54,6 +75,13 @@ struct CacheCounters {
   std::atomic<uint64_t> checked{0};         // chunks verified on entry from disk
   std::atomic<uint64_t> rotten{0};          // chunks found bad on disk and dropped
   std::atomic<uint64_t> write_failures{0};  // chunks served but not kept (disk full)
+  std::atomic<uint64_t> runs{0};            // attempts at several chunks at once
+  std::atomic<uint64_t> run_chunks{0};      // chunks that came by them
+  // Flat bytes of chunks that came before anybody asked for them; of these, what was read later,
+  // and what was evicted unread.
+  std::atomic<uint64_t> ahead_bytes{0};
+  std::atomic<uint64_t> ahead_used_bytes{0};
+  std::atomic<uint64_t> ahead_wasted_bytes{0};
 };
 
 // Fills a layer's cache file while the layer is indexed, before its chunk table is known. Nothing
@@ -106,6 +134,12 @@ class LayerCache {
   // however many callers), and copies it to `out`. A full disk serves the bytes and keeps none.
   // Failures reach all who wait and are not remembered.
   Status Read(uint64_t flat_offset, MutableByteSpan out, const Deadline& deadline);
+
+  // The last of the chunks that one request brings together with `first`.
+  uint64_t LastOfRun(uint64_t first) const;
+  // Makes the data chunks among `first` to `last` local, as far as they can be kept, many by one
+  // request. What somebody else is getting is waited for.
+  Status Fetch(uint64_t first, uint64_t last, const Deadline& deadline);
 
   struct Verified {
     uint64_t chunks = 0;  // that were there

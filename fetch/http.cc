@@ -1,8 +1,10 @@
 #include "fetch/http.h"
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/text.h"
@@ -14,6 +16,8 @@ namespace {
 constexpr size_t kIdlePerOrigin = 8;
 constexpr size_t kIdleInAll = 32;
 constexpr std::chrono::seconds kLongestIdle{90};
+constexpr std::chrono::milliseconds kIdleEvery{500};
+constexpr size_t kMostOrigins = 64;
 
 }  // namespace
 
@@ -40,9 +44,59 @@ HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
 HttpClient::~HttpClient() = default;
 
 HttpOutcome HttpClient::Perform(const HttpRequest& request, const Deadline& deadline) {
+  const auto came = Deadline::Clock::now();
+  const std::shared_ptr<Quota> turns = TurnsOf(request.url.Origin());
+  HttpOutcome outcome = PerformInTurn(request, deadline, *turns);
+  outcome.queued = outcome.began - came;
+  return outcome;
+}
+
+HttpOutcome HttpClient::PerformInTurn(const HttpRequest& request, const Deadline& deadline,
+                                      Quota& turns) {
+  const Deadline bound(std::min(deadline.at(), Deadline::After(options_.longest_turn).at()));
+  HttpOutcome outcome;
+  outcome.asked = false;
+  Quota::Waiting waiting(turns, 1, request.urgency);
+  while (true) {
+    const auto turn =
+        waiting.Until(Deadline(std::min(bound.at(), Deadline::After(kIdleEvery).at())));
+    const auto now = Deadline::Clock::now();
+    if (turn) outcome = Exchange(request, deadline);
+    outcome.began = now;
+    if (turn) return outcome;
+    if (Status idle = AskIdle(*request.receiver); !idle) {
+      outcome.end = HttpOutcome::End::kReceiver;
+      outcome.error = std::move(idle).error();
+      return outcome;
+    }
+    if (!bound.passed()) continue;
+    outcome.end = HttpOutcome::End::kBroken;
+    outcome.error = {Code::kTimeout,
+                     fmt::format("{}: all {} connections that there may be to it were busy",
+                                 request.url.Origin(), options_.connections)};
+    return outcome;
+  }
+}
+
+std::shared_ptr<Quota> HttpClient::TurnsOf(const std::string& origin) {
+  MutexLock lock(mutex_);
+  // A registry may redirect to any number of hosts.
+  if (turns_.size() >= kMostOrigins && !turns_.contains(origin))
+    std::erase_if(turns_, [](const auto& item) { return item.second.use_count() == 1; });
+  std::shared_ptr<Quota>& turns = turns_[origin];
+  if (!turns) {
+    const uint64_t all = std::max<size_t>(1, options_.connections);
+    turns = std::make_shared<Quota>(all, all > 1 ? std::max<uint64_t>(1, all / 4) : 0);
+  }
+  return turns;
+}
+
+HttpOutcome HttpClient::Exchange(const HttpRequest& request, const Deadline& deadline) {
   std::unique_ptr<Lane> lane = TakeLane(request.url.Origin());
   if (lane->multi == nullptr || lane->easy == nullptr) {
     HttpOutcome outcome;
+    outcome.end = HttpOutcome::End::kBroken;
+    outcome.asked = false;
     outcome.error = {Code::kUnavailable, "libcurl has no memory for another connection"};
     return outcome;
   }
@@ -97,6 +151,12 @@ void HttpClient::DropLanes(const std::string& origin) {
   for (std::unique_ptr<Lane>& lane : idle_)
     if (lane->origin == origin) dropped.push_back(std::move(lane));
   std::erase(idle_, nullptr);
+}
+
+Status AskIdle(HttpReceiver& receiver) try {
+  return receiver.Idle();
+} catch (const std::exception& failure) {
+  return Error{Code::kInternal, std::string("while nothing came: ") + failure.what()};
 }
 
 Error BodyReceiver::TooLarge() const {

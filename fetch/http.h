@@ -1,14 +1,15 @@
 #pragma once
 
 // HttpClient: one HTTP exchange at a time and caller over libcurl, with kept-alive connections per
-// origin (HTTP/2 over TLS where offered). It follows no redirect, repeats nothing and knows no
-// credentials: those are the business of RegistrySession. TLS is 1.2 or later with host and
-// certificate checked (unless skip_verify says otherwise); only http and https are spoken; the
-// environment's proxies are used, but never for loopback. Perform() may be called from any thread
-// and blocks at most to its deadline.
+// origin, so many at most (HTTP/2 over TLS where offered). It follows no redirect, repeats nothing
+// and knows no credentials: those are the business of RegistrySession. TLS is 1.2 or later with
+// host and certificate checked (unless skip_verify says otherwise); only http and https are spoken;
+// the environment's proxies are used, but never for loopback. Perform() may be called from any
+// thread and blocks at most to its deadline.
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,7 +18,9 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/quota.h"
 #include "base/result.h"
+#include "base/urgency.h"
 #include "fetch/http_headers.h"
 #include "fetch/url.h"
 
@@ -34,6 +37,13 @@ struct HttpOptions {
   // stall_bytes in so long: one that dribbles holds nobody for ever.
   std::chrono::milliseconds stall_timeout{10000};
   uint64_t stall_bytes = 16u << 10;
+  // Exchanges with one origin at a time; the others wait for their turn, see Quota. A fourth, but
+  // at least one of several, is for readers alone.
+  size_t connections = 8;
+  // Whoever waits for an answer waits for his turn no longer than for that. A stream has no such
+  // bound, and may well wait for others; but if they wait for what it holds, somebody has to give
+  // up.
+  std::chrono::milliseconds longest_turn = std::chrono::minutes(10);
   uint64_t header_bytes = 64u << 10;     // of one answer
   uint64_t error_body_bytes = 1u << 20;  // what is kept of a body that is not 2xx
 };
@@ -52,6 +62,9 @@ class HttpReceiver {
   // Once, before the body.
   virtual Result<Next> Begin(const HttpResponse& response) = 0;
   virtual Result<Next> Receive(ByteSpan bytes) = 0;
+  // At least once a second while nothing comes, before Begin() too: an error ends the transfer, or
+  // the wait for its turn.
+  virtual Status Idle() { return {}; }
 };
 
 struct HttpRequest {
@@ -60,6 +73,7 @@ struct HttpRequest {
   std::optional<std::string> form;   // a POST of application/x-www-form-urlencoded; otherwise a GET
   bool head = false;                 // a HEAD: the answer has no body
   HttpReceiver* receiver = nullptr;  // of a 2xx body; not null
+  Urgency urgency = Urgency::kReader;
 };
 
 struct HttpOutcome {
@@ -67,12 +81,17 @@ struct HttpOutcome {
     kAnswered,  // the whole answer came, or as much of it as the receiver wanted
     kBroken,    // the connection could not be made, broke or stalled: worth another try
     kFailed,    // another try would fail alike: deadline, certificate, headers too large
-    kReceiver,  // the receiver's own error
+    kReceiver,  // the receiver's own error; of Idle() also before it got anything
   };
   End end = End::kFailed;
   HttpResponse response;    // status 0 where none came
   Error error;              // unless kAnswered
   bool delivering = false;  // the receiver's Begin() was called
+  // False: nothing was asked of the server, since we had no turn, memory or file descriptor for it.
+  bool asked = true;
+  // When it had its turn, and how long it had waited for that.
+  Deadline::Clock::time_point began;
+  Deadline::Clock::duration queued{0};
 };
 
 class HttpClient {
@@ -86,14 +105,21 @@ class HttpClient {
 
  private:
   struct Lane;  // a connection and its handles
+  std::shared_ptr<Quota> TurnsOf(const std::string& origin);
+  HttpOutcome PerformInTurn(const HttpRequest& request, const Deadline& deadline, Quota& turns);
+  HttpOutcome Exchange(const HttpRequest& request, const Deadline& deadline);
   std::unique_ptr<Lane> TakeLane(const std::string& origin);
   void KeepLane(std::unique_ptr<Lane> lane);
   void DropLanes(const std::string& origin);
 
   const HttpOptions options_;
-  Mutex mutex_;                                                 // leaf; guards the idle lanes
+  Mutex mutex_;                                                 // leaf
   std::vector<std::unique_ptr<Lane>> idle_ GUARDED_BY(mutex_);  // the last used at the end
+  std::map<std::string, std::shared_ptr<Quota>> turns_ GUARDED_BY(mutex_);  // by origin
 };
+
+// Asks Idle(); what that throws is an error too.
+Status AskIdle(HttpReceiver& receiver);
 
 // A body of at most `limit` bytes as a string; a longer one is kLimit and names `what`.
 class BodyReceiver : public HttpReceiver {

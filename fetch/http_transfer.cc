@@ -1,6 +1,7 @@
 #include "fetch/http_transfer.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,12 +10,13 @@
 #include <new>
 
 #include "base/text.h"
+#include "base/unique_fd.h"
 
 namespace lamina {
 namespace {
 
 constexpr long kBufferBytes = 256L << 10;
-constexpr std::chrono::milliseconds kLongestPoll{1000};
+constexpr std::chrono::milliseconds kLongestPoll{500};
 
 bool IsSuccess(int status) { return status >= 200 && status < 300; }
 
@@ -30,9 +32,29 @@ bool IsLasting(CURLcode code) {
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_URL_MALFORMAT:
-    case CURLE_OUT_OF_MEMORY:
     case CURLE_BAD_FUNCTION_ARGUMENT:
       return true;
+    default:
+      return false;
+  }
+}
+
+bool HasNoDescriptor() {
+  const UniqueFd probe(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return !probe.valid() && (errno == EMFILE || errno == ENFILE);
+}
+
+// Not the server's doing. libcurl does not always say which error of the system it met.
+bool IsOwnShortage(CURLcode code, long system_error) {
+  switch (code) {
+    case CURLE_OUT_OF_MEMORY:
+      return true;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_FAILED_INIT:
+      return system_error == EMFILE || system_error == ENFILE || system_error == ENOBUFS ||
+             system_error == ENOMEM || HasNoDescriptor();
     default:
       return false;
   }
@@ -166,6 +188,7 @@ void HttpTransfer::StartStretch() {
 
 HttpOutcome HttpTransfer::Run() {
   StartStretch();
+  receiver_called_ = stretch_start_;
   if (curl_multi_add_handle(multi_, easy_) != CURLM_OK) {
     Fail(HttpOutcome::End::kBroken, Code::kUnavailable, "libcurl does not take the request");
     return std::move(outcome_);
@@ -180,7 +203,7 @@ int HttpTransfer::Drive() {
   while (true) {
     if (curl_multi_perform(multi_, &running) != CURLM_OK) return CURLE_FAILED_INIT;
     if (running == 0) break;
-    if (!CheckTime()) return CURLE_OK;
+    if (!CheckTime() || !CheckReceiver()) return CURLE_OK;
     const auto now = Deadline::Clock::now();
     const auto until = std::min(deadline_.at(), stretch_start_ + options_.stall_timeout);
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
@@ -200,6 +223,17 @@ bool HttpTransfer::CheckTime() {
   else if (now - stretch_start_ >= options_.stall_timeout)
     stop_ = Stop::kStalled;
   return stop_ == Stop::kNone;
+}
+
+bool HttpTransfer::CheckReceiver() {
+  const auto now = Deadline::Clock::now();
+  if (now - receiver_called_ < kLongestPoll) return true;
+  receiver_called_ = now;
+  Status idle = AskIdle(*request_.receiver);
+  if (idle) return true;
+  outcome_.error = std::move(idle).error();
+  stop_ = Stop::kReceiver;
+  return false;
 }
 
 // The connection stands: from here on a silence is the server's.
@@ -222,7 +256,8 @@ size_t HttpTransfer::OnBody(char* data, size_t size, size_t count, void* self) {
   const auto before = Deadline::Clock::now();
   const bool go_on = Guarded(transfer->outcome_, [&] { return transfer->TakeBody(bytes); });
   if (!go_on && transfer->stop_ == Stop::kNone) transfer->stop_ = Stop::kReceiver;
-  transfer->stretch_start_ += Deadline::Clock::now() - before;
+  transfer->receiver_called_ = Deadline::Clock::now();
+  transfer->stretch_start_ += transfer->receiver_called_ - before;
   transfer->stretch_bytes_ += bytes.size();
   if (transfer->stretch_bytes_ >= transfer->options_.stall_bytes) transfer->StartStretch();
   return go_on ? bytes.size() : 0;
@@ -315,6 +350,11 @@ void HttpTransfer::ConcludeBroken(int outcome) {
   const auto code = static_cast<CURLcode>(outcome);
   long system_error = 0;
   curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
+  if (IsOwnShortage(code, system_error)) {
+    outcome_.asked = false;
+    return Fail(HttpOutcome::End::kBroken, Code::kUnavailable,
+                "there is no memory or file descriptor left for a connection");
+  }
   // libcurl calls a transfer done that ends before its headers do.
   std::string reason = code == CURLE_OK ? "it closed the connection in the middle of the headers"
                                         : Cause(code, system_error);

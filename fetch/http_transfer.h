@@ -37,6 +37,8 @@ class HttpTransfer {
   void StartStretch();
   int Drive();
   bool CheckTime();
+  // Asks the receiver, when it has not been called for a while, whether to go on.
+  bool CheckReceiver();
 
   static size_t OnHeader(char* data, size_t size, size_t count, void* self);
   static size_t OnBody(char* data, size_t size, size_t count, void* self);
@@ -65,6 +67,7 @@ class HttpTransfer {
   // not counted.
   Deadline::Clock::time_point stretch_start_;
   uint64_t stretch_bytes_ = 0;
+  Deadline::Clock::time_point receiver_called_;
   curl_slist* header_list_ = nullptr;
   static constexpr size_t kMessageBytes = 256;  // CURL_ERROR_SIZE
   std::array<char, kMessageBytes> message_{};

@@ -61,7 +61,10 @@ Result<HttpReceiver::Next> RangeReceiver::BeginWhole(const HttpResponse& respons
     return Wrong(Code::kCorrupt, fmt::format("its blob has {} bytes, the descriptor says {}",
                                              Quote(*length, 40), size_));
   skip_ = position_;
+  if (takes_whole_) end_ = size_;
   ranges_ignored_ = position_ != 0 || end_ != size_;
+  if (ranges_ignored_ && refuses_whole_)
+    return Wrong(Code::kUnsupported, "it sends no parts of a blob, only all of it");
   return Next::kMore;
 }
 
@@ -71,6 +74,12 @@ Result<HttpReceiver::Next> RangeReceiver::Receive(ByteSpan bytes) {
   const auto skipped = static_cast<size_t>(std::min<uint64_t>(skip_, bytes.size()));
   skip_ -= skipped;
   return TakeBytes(bytes.subspan(skipped));
+}
+
+Status RangeReceiver::Idle() {
+  Status taken = sink_({});
+  sink_failed_ = !taken.has_value();
+  return taken;
 }
 
 // Delimiter line and header lines of the part, up to the empty line.

@@ -23,8 +23,15 @@ class RangeReceiver : public HttpReceiver {
 
   Result<Next> Begin(const HttpResponse& response) override;
   Result<Next> Receive(ByteSpan bytes) override;
+  Status Idle() override;
+
+  // Where the answer is the whole blob, all of it is taken and not only what was asked for.
+  void TakeWholeIfSent() { takes_whole_ = true; }
+  // Where the answer is the whole blob although a part was asked for, it is kUnsupported.
+  void RefuseWhole() { refuses_whole_ = true; }
 
   uint64_t position() const { return position_; }  // of the next byte that is wanted
+  uint64_t end() const { return end_; }            // behind the last one that is
   bool complete() const { return position_ == end_ && !error_; }
   // The error of the receiver that ended the transfer was the sink's own.
   bool sink_failed() const { return sink_failed_; }
@@ -44,13 +51,15 @@ class RangeReceiver : public HttpReceiver {
   Status CheckRange(std::string_view value);
 
   uint64_t position_;
-  const uint64_t end_;
+  uint64_t end_;
   const uint64_t size_;
   const ByteSink& sink_;
   std::atomic<uint64_t>& body_bytes_;
 
   Form form_ = Form::kBytes;
   bool multipart_ = false;
+  bool takes_whole_ = false;
+  bool refuses_whole_ = false;
   bool ranges_ignored_ = false;
   uint64_t skip_ = 0;  // bytes of a 200 before position_
   std::string head_;   // of the multipart's part, as far as it came

@@ -8,11 +8,13 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/quota.h"
 #include "fetch/registry_endpoint.h"
 #include "fetch/repository_source.h"
 
@@ -40,6 +42,12 @@ struct RegistryOptions {
   std::chrono::milliseconds connect_timeout{5000};
   std::chrono::milliseconds stall_timeout{10000};  // a transfer of < 16 KiB in so long is left
   int attempts = 4;  // per request, with jittered backoff, inside the deadline
+  // At a time with this host, and with each that it redirects to; of single hosts, by name.
+  size_t connections = 8;
+  std::map<std::string, size_t> connections_of = {};
+  std::chrono::milliseconds longest_turn = std::chrono::minutes(10);  // waits for one; see http.h
+  // Bytes in flight of all transfers. Absent: streams are not split.
+  std::shared_ptr<Quota> memory = nullptr;
   std::string user_agent = "lamina";
   DocumentLimits limits;
   const WallClock* clock = &WallClock::System();  // judges when a token ends

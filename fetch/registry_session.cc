@@ -43,15 +43,20 @@ Result<std::string> ReadPem(const std::vector<std::string>& files) {
   return pem;
 }
 
-HttpOptions HttpOptionsOf(const RegistryOptions& options, const TlsOptions& tls,
+HttpOptions HttpOptionsOf(const RegistryOptions& options, const RegistryEndpoint& endpoint,
                           std::optional<Error>* unusable) {
-  HttpOptions http{.ca_pem = {},
-                   .client_cert = tls.client_cert,
-                   .client_key = tls.client_key,
-                   .skip_verify = tls.skip_verify,
-                   .user_agent = options.user_agent,
-                   .connect_timeout = options.connect_timeout,
-                   .stall_timeout = options.stall_timeout};
+  const TlsOptions& tls = endpoint.tls;
+  const auto own = options.connections_of.find(endpoint.host);
+  HttpOptions http{
+      .ca_pem = {},
+      .client_cert = tls.client_cert,
+      .client_key = tls.client_key,
+      .skip_verify = tls.skip_verify,
+      .user_agent = options.user_agent,
+      .connect_timeout = options.connect_timeout,
+      .stall_timeout = options.stall_timeout,
+      .connections = own == options.connections_of.end() ? options.connections : own->second,
+      .longest_turn = options.longest_turn};
   auto pem = ReadPem(tls.ca_files);
   if (pem)
     http.ca_pem = *std::move(pem);
@@ -82,6 +87,7 @@ class HeardReceiver : public HttpReceiver {
     health_->Heard();
     return receiver_->Receive(bytes);
   }
+  Status Idle() override { return receiver_->Idle(); }
 
  private:
   HttpReceiver* const receiver_;
@@ -118,7 +124,7 @@ RegistrySession::RegistrySession(RegistryEndpoint endpoint, RegistryOptions opti
       options_(OptionsAt(std::move(options), endpoint_)),
       base_(BaseUrl(endpoint_)),
       counters_(std::move(counters)),
-      http_(HttpOptionsOf(options_, endpoint_.tls, &unusable_)),
+      http_(HttpOptionsOf(options_, endpoint_, &unusable_)),
       auth_(endpoint_.host, base_, &options_, &http_, counters_.get()) {}
 
 std::string RegistrySession::origin() const {
@@ -163,28 +169,41 @@ RegistryAnswer RegistrySession::Run(const RegistryRequest& request, const Deadli
   }
 }
 
+// One try, with what its requests have in common.
+struct RegistrySession::Attempt {
+  const RegistryRequest& request;
+  Deadline deadline;
+  Deadline::Clock::duration queued{0};
+  bool refused_elsewhere = false;
+};
+
 RegistryAnswer RegistrySession::Try(const RegistryRequest& request, const Deadline& deadline) {
   if (unusable_) return Refuse(request, *unusable_);
-  if (std::optional<RegistryAnswer> answer = FromCache(request, deadline))
-    return std::move(*answer);
-  bool refused_elsewhere = false;
-  RegistryAnswer answer = FromRegistry(request, deadline, &refused_elsewhere);
-  // A signed URL ended on the way: the registry gives another.
-  if (refused_elsewhere) answer = FromRegistry(request, deadline, &refused_elsewhere);
-  return answer;
+  Attempt attempt{.request = request, .deadline = deadline};
+  std::optional<RegistryAnswer> answer = FromCache(attempt);
+  if (!answer) {
+    answer = FromRegistry(attempt);
+    // A signed URL ended on the way: the registry gives another.
+    if (attempt.refused_elsewhere) answer = FromRegistry(attempt);
+  }
+  answer->queued = attempt.queued;
+  return *std::move(answer);
 }
 
 // Nothing where there is no redirect to go to at once, or where that fails before the receiver got
 // anything.
-std::optional<RegistryAnswer> RegistrySession::FromCache(const RegistryRequest& request,
-                                                         const Deadline& deadline) {
+std::optional<RegistryAnswer> RegistrySession::FromCache(Attempt& attempt) {
+  const RegistryRequest& request = attempt.request;
   if (request.redirects == nullptr) return std::nullopt;
   const std::optional<Url> url = request.redirects->Get();
   if (!url) return std::nullopt;
-  HttpOutcome outcome = Send(request, *url, /*at_home=*/false, "", deadline);
+  HttpOutcome outcome = Send(attempt, *url, /*at_home=*/false, "");
+  // What failed here says nothing of the place.
+  const bool ours = !outcome.asked || outcome.end == HttpOutcome::End::kReceiver;
   const bool delivering = outcome.delivering;
   RegistryAnswer answer = Judge(request, *url, std::move(outcome), "");
   if (answer.end == End::kDone) return answer;
+  if (ours && !delivering) return answer;
   request.redirects->Drop(*url);
   if (!delivering) return std::nullopt;
   return answer;
@@ -198,21 +217,21 @@ struct RegistrySession::Walk {
   int hops = 0;
 };
 
-RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
-                                             const Deadline& deadline, bool* refused_elsewhere) {
-  *refused_elsewhere = false;
+RegistryAnswer RegistrySession::FromRegistry(Attempt& attempt) {
+  const RegistryRequest& request = attempt.request;
+  attempt.refused_elsewhere = false;
   Result<Url> start = UrlOf(request);
   if (!start) return Refuse(request, start.error());
   // What the first hop is sent belongs to the registry, so nothing that a target says leads
   // elsewhere.
   if (!start->SameOrigin(base_))
     return Refuse(request, {Code::kInvalid, "it is on another server, " + start->Origin()});
-  Result<RegistryAuth::Grant> grant = auth_.Current(request.scope, deadline);
+  Result<RegistryAuth::Grant> grant = auth_.Current(request.scope, attempt.deadline);
   if (!grant) return Refuse(request, grant.error());
   Walk walk{.url = *start};
   while (true) {
     const std::string authorization = walk.at_home ? grant->header : "";
-    HttpOutcome outcome = Send(request, walk.url, walk.at_home, authorization, deadline);
+    HttpOutcome outcome = Send(attempt, walk.url, walk.at_home, authorization);
     const HttpResponse& response = outcome.response;
     const bool whole = outcome.end == HttpOutcome::End::kAnswered;
     if (whole && IsRedirect(response.status) && response.headers.Find("location")) {
@@ -225,12 +244,12 @@ RegistryAnswer RegistrySession::FromRegistry(const RegistryRequest& request,
       continue;
     }
     if (whole && response.status == 401 && walk.at_home && !walk.renewed) {
-      grant = auth_.Renew(request.scope, *grant, response.headers, deadline);
+      grant = auth_.Renew(request.scope, *grant, response.headers, attempt.deadline);
       if (!grant) return Refuse(request, grant.error());
       walk = Walk{.url = *start, .renewed = true};
       continue;
     }
-    *refused_elsewhere = whole && !walk.at_home && IsRefusal(response.status);
+    attempt.refused_elsewhere = whole && !walk.at_home && IsRefusal(response.status);
     RegistryAnswer answer = Judge(request, walk.url, std::move(outcome), authorization);
     const bool elsewhere = !walk.at_home && answer.end == End::kDone;
     if (elsewhere && request.redirects != nullptr) request.redirects->Set(walk.url);
@@ -251,13 +270,12 @@ Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
 }
 
 // Only what the host itself does counts, not a place that it sends us to.
-void RegistrySession::Notice(const Url& url, HostHealth::Clock::time_point began,
-                             const HttpOutcome& outcome) {
-  if (!url.SameOrigin(base_)) return;
+void RegistrySession::Notice(const Url& url, const HttpOutcome& outcome) {
+  if (!url.SameOrigin(base_) || !outcome.asked) return;
   if (outcome.response.status != 0)
     health_.Heard();
   else if (outcome.end == HttpOutcome::End::kBroken || outcome.error.code == Code::kTimeout)
-    health_.Failed(began, outcome.error);
+    health_.Failed(outcome.began, outcome.error);
 }
 
 // What the configuration adds goes to the host itself, and gives way to what it has asked for.
@@ -269,8 +287,9 @@ void RegistrySession::AddHeaders(bool authorized, std::vector<std::string>* head
       headers->push_back(header);
 }
 
-HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url, bool at_home,
-                                  const std::string& authorization, const Deadline& deadline) {
+HttpOutcome RegistrySession::Send(Attempt& attempt, const Url& url, bool at_home,
+                                  const std::string& authorization) {
+  const RegistryRequest& request = attempt.request;
   HttpRequest message{.url = url, .headers = {AcceptHeader(request.accept)}, .form = {}};
   // Digests are of the stored bytes. A Content-Encoding that comes nevertheless is a label that
   // object stores keep with compressed layers; libcurl is not told to act on it.
@@ -280,13 +299,15 @@ HttpOutcome RegistrySession::Send(const RegistryRequest& request, const Url& url
   HeardReceiver receiver(request.receiver, &health_);
   message.receiver = url.SameOrigin(base_) ? &receiver : request.receiver;
   message.head = request.head;
+  message.urgency = request.urgency;
   counters_->requests.fetch_add(1);
   if (!request.range.empty()) counters_->range_requests.fetch_add(1);
   if (at_home) AddHeaders(!authorization.empty(), &message.headers);
   const Deadline never(Deadline::Clock::time_point::max());
-  const auto began = HostHealth::Clock::now();
-  HttpOutcome outcome = http_.Perform(message, request.bounded ? deadline : never);
-  Notice(url, began, outcome);
+  HttpOutcome outcome = http_.Perform(message, request.bounded ? attempt.deadline : never);
+  attempt.queued += outcome.queued;
+  if (!request.bounded) attempt.deadline = Deadline(attempt.deadline.at() + outcome.queued);
+  Notice(url, outcome);
   return outcome;
 }
 

@@ -44,6 +44,7 @@ struct RegistryRequest {
   bool head = false;                // a HEAD: only the answer's headers are wanted
   HttpReceiver* receiver = nullptr;
   RedirectCache* redirects = nullptr;  // may be null
+  Urgency urgency = Urgency::kReader;
   bool bounded =
       true;  // false: the answer's body may take longer than the deadline, as long as bytes come
 };
@@ -58,6 +59,8 @@ struct RegistryAnswer {
   End end = End::kFailed;
   Error error;  // unless kDone; names host, what and reason
   std::optional<std::chrono::milliseconds> retry_after;
+  // How long its requests waited for their turn: that is not the host's time.
+  Deadline::Clock::duration queued{0};
   int status = 0;          // of the answer; 0 where none came
   std::optional<Url> url;  // where it came from, after redirects; there unless no request was sent
   HttpHeaders headers;     // of a 2xx answer
@@ -76,7 +79,8 @@ class RegistrySession {
   int Attempts(const HostHealth::Leave& leave) const;
 
   // One attempt: asks for authorisation when told to, follows redirects, starts anew once when the
-  // target of a redirect refuses.
+  // target of a redirect refuses. Of an unbounded request the deadline moves by the time that it
+  // waits for its turn.
   RegistryAnswer Try(const RegistryRequest& request, const Deadline& deadline);
   // As often as the options allow.
   RegistryAnswer Run(const RegistryRequest& request, const Deadline& deadline);
@@ -93,14 +97,14 @@ class RegistrySession {
 
  private:
   struct Walk;
-  RegistryAnswer FromRegistry(const RegistryRequest& request, const Deadline& deadline,
-                              bool* refused_elsewhere);
-  std::optional<RegistryAnswer> FromCache(const RegistryRequest& request, const Deadline& deadline);
+  struct Attempt;
+  RegistryAnswer FromRegistry(Attempt& attempt);
+  std::optional<RegistryAnswer> FromCache(Attempt& attempt);
   Result<Url> UrlOf(const RegistryRequest& request) const;
-  void Notice(const Url& url, HostHealth::Clock::time_point began, const HttpOutcome& outcome);
+  void Notice(const Url& url, const HttpOutcome& outcome);
   void AddHeaders(bool authorized, std::vector<std::string>* headers) const;
-  HttpOutcome Send(const RegistryRequest& request, const Url& url, bool at_home,
-                   const std::string& authorization, const Deadline& deadline);
+  HttpOutcome Send(Attempt& attempt, const Url& url, bool at_home,
+                   const std::string& authorization);
   Result<Url> NextHop(const Url& from, const HttpHeaders& headers) const;
   RegistryAnswer Judge(const RegistryRequest& request, const Url& url, HttpOutcome outcome,
                        const std::string& authorization) const;

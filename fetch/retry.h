@@ -3,6 +3,7 @@
 // Backoff: how long to wait before a request is tried again, and whether at all. One thread.
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <random>
 
@@ -17,8 +18,10 @@ class Backoff {
 
   // Sleeps before the next attempt: longer each time, by chance between half and one and a half of
   // it, and at least as long as the server `asked` for. False, without sleeping, when no attempt is
-  // left or the deadline would pass.
-  bool WaitForNext(std::optional<std::chrono::milliseconds> asked);
+  // left or the deadline would pass, and once `stopped` (may be absent), which is asked twice a
+  // second, says so.
+  bool WaitForNext(std::optional<std::chrono::milliseconds> asked,
+                   const std::function<bool()>& stopped = {});
 
   const Deadline& deadline() const { return deadline_; }
   void set_deadline(const Deadline& deadline) { deadline_ = deadline; }

@@ -19,11 +19,6 @@ namespace {
 // Layers of one image that are indexed at the same time.
 constexpr size_t kIndexingThreads = 4;
 
-// A chunk of a layer that is fetched as a whole is waited for in steps, between which lamina may be
-// told to stop; a layer may take as many as 50 KiB/s need.
-constexpr std::chrono::seconds kTry{20};
-constexpr uint64_t kBytesOfATry = 1u << 20;
-
 std::string PoolKeyOf(const std::vector<std::shared_ptr<RepositorySource>>& sources) {
   for (const auto& source : sources)
     if (source->pool_key() != "local") return source->pool_key();
@@ -281,62 +276,6 @@ Result<std::optional<Image::Provenance>> Image::ProvenanceOf(MountedTree& mounte
     if (layer == nullptr || !layer->cache().Ready(extent.flat_offset, length)) found->local = false;
   }
   return found;
-}
-
-Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) {
-  ASSIGN_OR_RETURN(const auto tree, EnsureTree());
-  std::vector<std::shared_ptr<Layer>> layers(tree->layer_count());
-  for (uint32_t device = 0; device < layers.size(); ++device) {
-    ASSIGN_OR_RETURN(layers[device], VerifiedLayerOf(*tree, device));
-  }
-  uint64_t all = 0;
-  uint64_t done = 0;
-  for (const auto& layer : layers) all += layer->index().facts().chunk_count;
-  for (const auto& layer : layers)
-    RETURN_IF_ERROR(FetchLayer(*layer, [&] { return !progress || progress(++done, all); }));
-  return CheckAllKept(layers);
-}
-
-Status Image::CheckAllKept(const std::vector<std::shared_ptr<Layer>>& layers) const {
-  uint64_t kept = 0;
-  uint64_t all = 0;
-  for (const auto& layer : layers) {
-    const LayerCache::Usage usage = layer->cache().usage();
-    kept += usage.chunks_present;
-    all += usage.chunks_total;
-  }
-  if (kept == all) return {};
-  return Error{Code::kNoSpace,
-               fmt::format("only {} of {} chunks of {}@{} are local now: the disk or the cache's "
-                           "limit ({}) has no room for the rest",
-                           kept, all, documents_.repository, documents_.digest.ToString(),
-                           CacheLimitText(layers_.cache_budget().limit()))};
-}
-
-// From the last chunk to the first: what has to be decoded before a chunk is kept on the way.
-Status Image::FetchLayer(Layer& layer, const std::function<bool()>& progress) const {
-  const LayerFacts& facts = layer.index().facts();
-  std::vector<uint8_t> buffer;
-  for (uint64_t chunk = facts.chunk_count; chunk-- > 0;) {
-    ASSIGN_OR_RETURN(const ChunkRecord record, layer.index().Chunk(chunk));
-    if (!record.zero) {
-      buffer.resize(record.flat_length);
-      RETURN_IF_ERROR(FetchChunk(layer, record, buffer));
-    }
-    if (!progress()) return Error{Code::kCancelled, "nobody waits for the image any more"};
-  }
-  return {};
-}
-
-// A chunk at the end of a single zstd frame may take long, since it brings all before it; each try
-// goes on where the last one ended.
-Status Image::FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan out) const {
-  const uint64_t tries = 3 + layer.index().facts().blob_size / kBytesOfATry;
-  for (uint64_t tried = 1;; ++tried) {
-    if (layers_.cancelled()) return Error{Code::kCancelled, "lamina is stopping"};
-    Status read = layer.cache().Read(chunk.flat_offset, out, Deadline::After(kTry));
-    if (read.has_value() || read.error().code != Code::kTimeout || tried == tries) return read;
-  }
 }
 
 std::optional<std::string> Image::last_error() const {

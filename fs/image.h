@@ -143,7 +143,7 @@ class Image {
   // Progress of each layer's indexing, bottom first.
   std::vector<std::shared_ptr<LayerProgress>> progress() const { return progress_; }
   // Fetches every missing chunk, and verifies as a whole what a foreign index spoke for; blocks.
-  // `progress` is asked after each chunk whether to go on. kCancelled where it says no, and once
+  // `progress` is asked now and then whether to go on. kCancelled where it says no, and once
   // the layer store is cancelled.
   Status FetchAll(const std::function<bool(uint64_t done_chunks, uint64_t all_chunks)>& progress);
 
@@ -155,9 +155,7 @@ class Image {
                                                     std::vector<std::shared_ptr<Layer>>* layers);
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
   Status OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept;
-  Status FetchLayer(Layer& layer, const std::function<bool()>& progress) const;
   Status CheckAllKept(const std::vector<std::shared_ptr<Layer>>& layers) const;
-  Status FetchChunk(Layer& layer, const ChunkRecord& chunk, MutableByteSpan out) const;
   Result<std::shared_ptr<Layer>> LayerOf(MountedTree& mounted, uint32_t device);
   Result<std::shared_ptr<Layer>> VerifiedLayerOf(MountedTree& mounted, uint32_t device);
   LayerRequest RequestFor(size_t number) const;

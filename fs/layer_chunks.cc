@@ -6,7 +6,10 @@
 
 #include "base/log.h"
 #include "fs/layer_store.h"
+#include "fs/transfer_threads.h"
 #include "index/chunk_reader.h"
+#include "index/chunk_run.h"
+#include "index/verified_range.h"
 
 namespace lamina {
 namespace {
@@ -24,10 +27,8 @@ Deadline Share(const Deadline& deadline, size_t places) {
 
 }  // namespace
 
-LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index,
-                         std::shared_ptr<LayerCounters> counters,
-                         std::shared_ptr<DecodeResources> decoding)
-    : index_(std::move(index)), counters_(std::move(counters)), decoding_(std::move(decoding)) {}
+LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index, ChunkResources resources)
+    : index_(std::move(index)), resources_(std::move(resources)), most_joined_(kMostJoined) {}
 
 void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
                              const Descriptor& descriptor) {
@@ -38,10 +39,12 @@ void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>
     };
     const auto known = std::find_if(places_.begin(), places_.end(), same);
     // The latest knows how the host is configured now.
-    if (known == places_.end())
+    if (known == places_.end()) {
       places_.push_back({source, descriptor});
-    else
+    } else {
       known->source = source;
+      known->blob.reset();
+    }
   }
 }
 
@@ -108,10 +111,39 @@ Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline&
   return last;
 }
 
+Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlob(const Place& place) {
+  if (place.blob) return place.blob;
+  ASSIGN_OR_RETURN(auto blob, place.source->OpenBlob(place.descriptor));
+  if (place.source->pool_key() == "local") return blob;  // what is opened is the file of now
+  MutexLock lock(mutex_);
+  for (Place& known : places_) {
+    if (known.source != place.source) continue;
+    if (!known.blob) known.blob = std::move(blob);
+    return known.blob;
+  }
+  return blob;
+}
+
+Result<Quota::Share> LayerChunks::TakeMemory(uint64_t first, uint64_t last, Urgency urgency,
+                                             const Deadline& deadline) {
+  uint64_t flat = 0;
+  for (uint64_t chunk = first; chunk <= last; ++chunk) {
+    const ChunkExtent extent = Extent(chunk);
+    if (extent.zero) continue;
+    // Of several chunks that are decoded one after another only one is held.
+    flat =
+        index_->piece_count() > 0 ? flat + extent.flat_length : std::max(flat, extent.flat_length);
+  }
+  const uint64_t bytes = std::min(RunBytes(*index_, first, last), kOneFetch) + flat;
+  auto share = resources_.memory->Take(bytes, urgency, deadline);
+  if (share) return *std::move(share);
+  return Error{Code::kTimeout, "other transfers took all memory that there is for them"};
+}
+
 Status LayerChunks::ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
                                 const Deadline& deadline) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob,
-                   place.source->OpenBlob(place.descriptor));
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenBlob(place));
+  ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(chunk, chunk, Urgency::kReader, deadline));
   std::shared_ptr<LayerCache> cache;
   {
     MutexLock lock(mutex_);
@@ -120,12 +152,85 @@ Status LayerChunks::ProduceFrom(const Place& place, uint64_t chunk, MutableByteS
   const PassingChunk passing = [&](uint64_t other, ByteSpan bytes) {
     if (cache) cache->Offer(other, bytes);
   };
-  ++counters_->chunk_fetches;
-  Status done = DecodeChunk(*index_, chunk, *blob, out, deadline, passing, decoding_.get());
+  ++resources_.counters->chunk_fetches;
+  const auto begun = Deadline::Clock::now();
+  Status done =
+      DecodeChunk(*index_, chunk, *blob, out, deadline, passing, resources_.decoding.get());
   if (!done)
     return done.error().Within(
         fmt::format("layer {} from {}", index_->facts().blob_digest.ToString(), blob->origin()));
+  NoteSpeed(RunBytes(*index_, chunk, chunk), begun);
   return done;
+}
+
+// --- runs ----------------------------------------------------------------------------------------
+
+uint64_t LayerChunks::LastOfRun(uint64_t first, uint64_t last) const {
+  return lamina::LastOfRun(*index_, first, last, most_joined_.load(std::memory_order_relaxed));
+}
+
+uint64_t LayerChunks::EndOfReadAhead(uint64_t last) const {
+  return LastOfCheckpoint(*index_, last);
+}
+
+// Not where the decoder would have to come from far to the first chunk.
+bool LayerChunks::MayReadAhead(uint64_t first, uint64_t last) const {
+  return RunBytes(*index_, first, last) <= kOneFetch;
+}
+
+bool LayerChunks::Post(std::function<void()> job) {
+  const std::vector<Place> places = Places();
+  return !places.empty() &&
+         resources_.threads->Post(places.front().source->pool_key(), std::move(job));
+}
+
+Status LayerChunks::ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink,
+                               const Deadline& deadline, Urgency urgency) {
+  const std::vector<Place> places = Places();
+  Status done = Error{Code::kUnavailable, fmt::format("no source for layer {}",
+                                                      index_->facts().blob_digest.ToString())};
+  uint64_t next = first;  // the first that has not come
+  const ChunkSink counted = [&](uint64_t chunk, std::vector<uint8_t> bytes) {
+    if (chunk >= first) next = chunk + 1;
+    ++resources_.counters->chunk_fetches;
+    sink(chunk, std::move(bytes));
+  };
+  for (size_t i = 0; i < places.size() && !deadline.passed(); ++i) {
+    while (next < last && Extent(next).zero) ++next;
+    const Deadline share = Share(deadline, places.size() - i);
+    done = ProduceRunFrom(places[i], next, last, counted, share, urgency);
+    if (done || next > last) return done;
+    if (places.size() > 1) Shun(places[i]);
+    if (done.error().code == Code::kCorrupt) return done;
+  }
+  return done;
+}
+
+Status LayerChunks::ProduceRunFrom(const Place& place, uint64_t first, uint64_t last,
+                                   const ChunkSink& sink, const Deadline& deadline,
+                                   Urgency urgency) {
+  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> blob, OpenBlob(place));
+  if (auto other = blob->WithUrgency(urgency)) blob = std::move(other);
+  ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(first, last, urgency, deadline));
+  const auto begun = Deadline::Clock::now();
+  Status done = DecodeRun(*index_, first, last, *blob, deadline, sink, resources_.decoding.get());
+  if (!done && done.error().code == Code::kTimeout)
+    NoteSpeed(RunBytes(*index_, first, last) / 2, begun);
+  if (!done)
+    return done.error().Within(
+        fmt::format("layer {} from {}", index_->facts().blob_digest.ToString(), blob->origin()));
+  NoteSpeed(RunBytes(*index_, first, last), begun);
+  return done;
+}
+
+// A reader may wait for a chunk at the end of what is joined.
+void LayerChunks::NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun) {
+  constexpr uint64_t kLeastJoined = 1u << 20;
+  constexpr int64_t kMillisecondsOfARun = 2000;
+  const auto taken =
+      std::chrono::duration_cast<std::chrono::milliseconds>(Deadline::Clock::now() - begun);
+  const uint64_t most = bytes * kMillisecondsOfARun / std::max<int64_t>(1, taken.count());
+  most_joined_.store(std::clamp(most, kLeastJoined, kMostJoined), std::memory_order_relaxed);
 }
 
 }  // namespace lamina

@@ -3,25 +3,36 @@
 // LayerChunks: tells the chunk cache what the chunks of a layer are and where to get them: the
 // index on one side, the places that hold the blob on the other. Any thread.
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/quota.h"
 #include "fetch/chunk_cache.h"
 #include "fetch/repository_source.h"
 #include "index/layer_index.h"
 
 namespace lamina {
 
+class TransferThreads;
 struct DecodeResources;
 struct LayerCounters;
 
+// What the layers of a process share to get their chunks.
+struct ChunkResources {
+  std::shared_ptr<LayerCounters> counters;
+  std::shared_ptr<DecodeResources> decoding;
+  std::shared_ptr<Quota> memory;  // bytes in flight
+  std::shared_ptr<TransferThreads> threads;
+};
+
 class LayerChunks : public ChunkOwner {
  public:
-  LayerChunks(std::shared_ptr<const LayerIndex> index, std::shared_ptr<LayerCounters> counters,
-              std::shared_ptr<DecodeResources> decoding);
+  LayerChunks(std::shared_ptr<const LayerIndex> index, ChunkResources resources);
 
   // More places that hold the blob, nearest first. The same origin counts once.
   void AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
@@ -34,6 +45,12 @@ class LayerChunks : public ChunkOwner {
   ChunkExtent Extent(uint64_t chunk) const override;
   Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) override;
   std::optional<uint32_t> Checksum(uint64_t chunk) const override;
+  uint64_t LastOfRun(uint64_t first, uint64_t last) const override;
+  Status ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink, const Deadline& deadline,
+                    Urgency urgency) override;
+  uint64_t EndOfReadAhead(uint64_t last) const override;
+  bool MayReadAhead(uint64_t first, uint64_t last) const override;
+  bool Post(std::function<void()> job) override;
 
  private:
   struct Place {
@@ -41,17 +58,26 @@ class LayerChunks : public ChunkOwner {
     Descriptor descriptor;
     // It has failed: until then it is asked after the others.
     std::optional<Deadline> shunned_until = {};
+    // Of a registry: it knows where the registry redirects to.
+    std::shared_ptr<BlobSource> blob = {};
   };
   // In the order in which to ask: local ones, then the rest, then those that failed of late.
   std::vector<Place> Places();
   void Shun(const Place& place);
+  Result<std::shared_ptr<BlobSource>> OpenBlob(const Place& place);
+  // Room for what is fetched and decoded at a time.
+  Result<Quota::Share> TakeMemory(uint64_t first, uint64_t last, Urgency urgency,
+                                  const Deadline& deadline);
   Status ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
                      const Deadline& deadline);
+  Status ProduceRunFrom(const Place& place, uint64_t first, uint64_t last, const ChunkSink& sink,
+                        const Deadline& deadline, Urgency urgency);
+  void NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun);
 
   const std::shared_ptr<const LayerIndex> index_;
-  const std::shared_ptr<LayerCounters> counters_;
-  const std::shared_ptr<DecodeResources> decoding_;
-  Mutex mutex_;  // leaf
+  const ChunkResources resources_;
+  std::atomic<uint64_t> most_joined_;  // blob bytes; what comes within a second or two
+  Mutex mutex_;                        // leaf
   std::vector<Place> places_ GUARDED_BY(mutex_);
   std::weak_ptr<LayerCache> cache_ GUARDED_BY(mutex_);
 };

@@ -11,6 +11,7 @@
 #include "fs/foreign_layers.h"
 #include "fs/layer_chunks.h"
 #include "fs/progress_log.h"
+#include "fs/transfer_threads.h"
 #include "index/chunk_reader.h"
 #include "index/compression.h"
 #include "index/index_compare.h"
@@ -92,14 +93,31 @@ std::string FlightKey(const LayerRequest& request) {
 
 }  // namespace
 
-LayerStore::LayerStore(StorePaths paths, uint64_t cache_limit)
+LayerStore::LayerStore(StorePaths paths, uint64_t cache_limit, std::shared_ptr<Quota> memory)
     : paths_(std::move(paths)),
       cache_budget_(CacheBudget::Open(paths_.CacheFolder(), cache_limit)),
       cache_counters_(std::make_shared<CacheCounters>()),
-      counters_(std::make_shared<LayerCounters>()),
-      decoding_(std::make_shared<DecodeResources>()) {}
+      resources_(std::make_shared<ChunkResources>()) {
+  resources_->counters = std::make_shared<LayerCounters>();
+  resources_->decoding = std::make_shared<DecodeResources>();
+  resources_->memory = memory ? std::move(memory) : MakeTransferMemory();
+  resources_->threads = std::make_shared<TransferThreads>();
+}
 
-LayerStore::~LayerStore() = default;
+// Layers that outlive this find threads that take no more jobs.
+LayerStore::~LayerStore() { resources_->threads->Stop(); }
+
+void LayerStore::Cancel() {
+  cancelled_ = true;
+  resources_->threads->Cancel();
+}
+
+const LayerCounters& LayerStore::counters() const { return *resources_->counters; }
+const Quota& LayerStore::memory() const { return *resources_->memory; }
+
+std::shared_ptr<Quota> MakeTransferMemory() {
+  return std::make_shared<Quota>(kTransferMemory, kTransferMemory / 4);
+}
 
 void LayerStore::SetPinned(std::set<std::string> layers) {
   cache_budget_->SetPinned(std::move(layers));
@@ -160,7 +178,7 @@ Result<std::shared_ptr<Layer>> LayerStore::OpenOrIndex(const LayerRequest& reque
     index = MakeIndex(request);
   }
   if (!index) {
-    ++counters_->index_failures;
+    ++resources_->counters->index_failures;
     return std::move(index).error();
   }
   if (request.progress) {
@@ -187,7 +205,7 @@ IndexRequest LayerStore::PassOf(const LayerRequest& request) {
           .name = request.name,
           .output_path = paths_.Index(request.descriptor.digest),
           .memory = &index_memory_,
-          .windows = &decoding_->windows,
+          .windows = &resources_->decoding->windows,
           .cancel = &cancelled_};
 }
 
@@ -218,7 +236,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const LayerRe
     return Publish(request, index, file, nullptr);
   };
   ASSIGN_OR_RETURN(auto index, IndexFromForeign(request, pass));
-  ++counters_->foreign;
+  ++resources_->counters->foreign;
   LogInfo(fmt::format("{} is lazy by its {} index: {}", request.name,
                       IndexKindName(index->facts().kind), index->origin()));
   return index;
@@ -271,7 +289,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(size_t source,
   LogInfo(fmt::format("indexing {}, {}, from {}", request.name, HumanSize(request.descriptor.size),
                       blob->origin()));
   ASSIGN_OR_RETURN(auto index, IndexLayer(*blob, pass));
-  ++counters_->indexed;
+  ++resources_->counters->indexed;
   LogInfo(fmt::format("indexed {}: {} entries, {} of index", request.name,
                       index->facts().entry_count, HumanSize(index->file_bytes())));
   return index;
@@ -318,7 +336,7 @@ Status LayerStore::Publish(const LayerRequest& request,
     ASSIGN_OR_RETURN(const bool takes_place, MayTakePlace(request, *index));
     if (!takes_place) return true;
     if (writer != nullptr) {
-      const LayerChunks owner(index, counters_, decoding_);
+      const LayerChunks owner(index, *resources_);
       if (Status kept = writer->Commit(owner); !kept)
         LogWarning(fmt::format("{}: nothing is kept: {}", request.name, kept.error().message));
     }
@@ -336,7 +354,7 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
       assembling_.Do(request.descriptor.digest, [&]() -> Result<std::shared_ptr<Layer>> {
         auto open = Opened(request);
         if (open && open->verified() == (index->facts().kind == IndexKind::kOwn)) return open;
-        auto chunks = std::make_shared<LayerChunks>(index, counters_, decoding_);
+        auto chunks = std::make_shared<LayerChunks>(index, *resources_);
         chunks->AddSources(request.sources, request.descriptor);
         ASSIGN_OR_RETURN(auto cache,
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,

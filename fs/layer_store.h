@@ -21,6 +21,7 @@
 #include "base/blob_source.h"
 #include "base/digest.h"
 #include "base/mutex.h"
+#include "base/quota.h"
 #include "base/result.h"
 #include "base/set_once.h"
 #include "base/single_flight.h"
@@ -39,7 +40,12 @@ namespace lamina {
 class AtomicFile;
 class LayerChunks;
 class SociFinder;
-struct DecodeResources;
+struct ChunkResources;
+
+// All transfers of a process hold so many bytes of blobs, and of what they were decoded to, at a
+// time: those who want more wait. A fourth is for what a reader waits for.
+inline constexpr uint64_t kTransferMemory = 64u << 20;
+std::shared_ptr<Quota> MakeTransferMemory();
 
 class Layer {
  public:
@@ -110,7 +116,9 @@ struct LayerCounters {
 class LayerStore {
  public:
   // `cache_limit`: bytes of disk for the bytes of layers.
-  explicit LayerStore(StorePaths paths, uint64_t cache_limit = CacheBudget::kUnlimited);
+  // `memory`: bytes in flight, shared with the streams of registries; by default one of its own.
+  explicit LayerStore(StorePaths paths, uint64_t cache_limit = CacheBudget::kUnlimited,
+                      std::shared_ptr<Quota> memory = nullptr);
   ~LayerStore();
 
   // The open layer; indexes it first where no index is there yet. Of callers with the same sources
@@ -126,7 +134,7 @@ class LayerStore {
   Status CheckNotRefused(const LayerRequest& request) const;
 
   // Running passes give up with kCancelled, later calls fail.
-  void Cancel() { cancelled_ = true; }
+  void Cancel();
   // For what else is made of layers.
   const std::atomic<bool>& cancelled() const { return cancelled_; }
 
@@ -158,7 +166,8 @@ class LayerStore {
 
   const CacheBudget& cache_budget() const { return *cache_budget_; }
   const CacheCounters& cache_counters() const { return *cache_counters_; }
-  const LayerCounters& counters() const { return *counters_; }
+  const LayerCounters& counters() const;
+  const Quota& memory() const;  // bytes in flight
 
  private:
   std::shared_ptr<Layer> Opened(const LayerRequest& request);
@@ -184,10 +193,9 @@ class LayerStore {
   MemoryBudget index_memory_{uint64_t{1} << 30};  // of all passes together
   const std::shared_ptr<CacheBudget> cache_budget_;
   const std::shared_ptr<CacheCounters> cache_counters_;
-  const std::shared_ptr<LayerCounters> counters_;
   Leases leases_;
   GarbageCounters garbage_counters_;
-  const std::shared_ptr<DecodeResources> decoding_;
+  const std::shared_ptr<ChunkResources> resources_;
   SingleFlight<std::string, std::shared_ptr<Layer>> opening_;  // by layer and sources
   SingleFlight<Digest, bool> publishing_;                      // local disk only
   SingleFlight<Digest, std::shared_ptr<Layer>> assembling_;    // local disk only

@@ -58,6 +58,13 @@ std::string Namespace::Metrics() const {
   AddCounter(&out, "cache_checked_total", cache.checked);
   AddCounter(&out, "cache_rotten_total", cache.rotten);
   AddCounter(&out, "cache_write_failures_total", cache.write_failures);
+  AddCounter(&out, "fetch_joined_requests_total", cache.runs);
+  AddCounter(&out, "fetch_joined_chunks_total", cache.run_chunks);
+  AddCounter(&out, "fetch_ahead_bytes_total", cache.ahead_bytes);
+  AddCounter(&out, "fetch_ahead_used_bytes_total", cache.ahead_used_bytes);
+  AddCounter(&out, "fetch_ahead_wasted_bytes_total", cache.ahead_wasted_bytes);
+  AddCounter(&out, "fetch_bytes_in_flight", layers_.memory().used());
+  AddCounter(&out, "fetch_bytes_in_flight_most", layers_.memory().most_used());
   const CacheBudget& budget = layers_.cache_budget();
   AddCounter(&out, "cache_used_bytes", budget.used());
   AddCounter(&out, "cache_limit_bytes", budget.limit());

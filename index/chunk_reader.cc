@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "index/chunk_run.h"
 #include "index/piece_reader.h"
 #include "index/raw_reader.h"
 
@@ -100,16 +101,86 @@ Result<RawReader> OpenReader(const ChunkWork& work) {
                          work.shared == nullptr ? nullptr : &work.shared->windows);
 }
 
+// For whoever wants the chunk `next`, or one behind it, of the same frame.
+void Pause(const ChunkWork& work, uint64_t next, RawReader reader) {
+  if (!MayPause(work) || !reader.usable()) return;
+  const auto chunk = work.index.Chunk(next);
+  if (!chunk) return;
+  const auto checkpoint = work.index.CheckpointAt(chunk->checkpoint);
+  const bool inside = checkpoint && reader.raw_position() >= checkpoint->raw_offset;
+  work.shared->paused.Put(work.index.facts().blob_digest,
+                          inside ? chunk->checkpoint : work.chunk.checkpoint, std::move(reader));
+}
+
 Status Decode(const ChunkWork& work) {
   ASSIGN_OR_RETURN(RawReader reader, OpenReader(work));
   Status done;
   if (work.passing) done = OfferPassing(work, reader);
   if (done) done = PlacePayload(work.index, work.chunk, reader, work.out);
   if (done) return VerifyChunk(work.index, work.number, work.out);
-  if (MayPause(work) && reader.usable() && done.error().code == Code::kTimeout)
-    work.shared->paused.Put(work.index.facts().blob_digest, work.chunk.checkpoint,
-                            std::move(reader));
+  if (done.error().code == Code::kTimeout) Pause(work, work.number, std::move(reader));
   return done;
+}
+
+// The chunks from `work.number` to `last`, one after another. `*next` is the first that is missing.
+Status TakeInOrder(const ChunkWork& work, uint64_t last, RawReader& reader, const ChunkTaker& take,
+                   uint64_t* next) {
+  RETURN_IF_ERROR(OfferPassing(work, reader));
+  // What comes by one fetch has come before the first chunk is decoded, and would come again.
+  const bool in_steps = RunBytes(work.index, work.number, last) > kOneFetch;
+  for (; *next <= last; ++*next) {
+    ASSIGN_OR_RETURN(const ChunkRecord chunk, work.index.Chunk(*next));
+    if (chunk.zero) continue;
+    if (chunk.flat_length > kMaxChunkFlat)
+      return Error{Code::kCorrupt, fmt::format("chunk {} has {} bytes, the limit is {}", *next,
+                                               chunk.flat_length, kMaxChunkFlat)};
+    if (in_steps && *next > work.number && work.deadline.passed())
+      return Error{Code::kTimeout, fmt::format("decoding came to chunk {} in time", *next)};
+    std::vector<uint8_t> bytes(chunk.flat_length);
+    RETURN_IF_ERROR(PlacePayload(work.index, chunk, reader, bytes));
+    RETURN_IF_ERROR(VerifyChunk(work.index, *next, bytes));
+    take(*next, std::move(bytes));
+  }
+  return {};
+}
+
+// A zstd decoder in the middle of a frame is kept for who goes on reading.
+Status DecodeInOrder(const ChunkWork& work, uint64_t last, const ChunkTaker& take) {
+  ASSIGN_OR_RETURN(RawReader reader, OpenReader(work));
+  uint64_t next = work.number;
+  Status done = TakeInOrder(work, last, reader, take, &next);
+  const auto end = work.index.Chunk(last);
+  const auto behind = work.index.Chunk(last + 1);
+  const bool same_frame = end && behind && !behind->zero && end->checkpoint == behind->checkpoint;
+  if (done ? same_frame : done.error().code == Code::kTimeout) Pause(work, next, std::move(reader));
+  return done;
+}
+
+// Pieces may lie across the bounds of chunks, so that all are decoded into one buffer.
+Status DecodePieceRun(const ChunkWork& work, uint64_t last, const ChunkTaker& take) {
+  std::vector<uint8_t> all(work.chunk.flat_length);
+  uint64_t next = work.number;
+  const auto reached = [&](uint64_t flat_offset) -> Status {
+    for (; next <= last; ++next) {
+      ASSIGN_OR_RETURN(const ChunkRecord chunk, work.index.Chunk(next));
+      if (chunk.flat_offset + chunk.flat_length > flat_offset) return {};
+      if (chunk.zero) continue;
+      const auto begin =
+          all.begin() + static_cast<ptrdiff_t>(chunk.flat_offset - work.chunk.flat_offset);
+      std::vector<uint8_t> bytes(begin, begin + static_cast<ptrdiff_t>(chunk.flat_length));
+      RETURN_IF_ERROR(VerifyChunk(work.index, next, bytes));
+      take(next, std::move(bytes));
+    }
+    return {};
+  };
+  RETURN_IF_ERROR(DecodePieces(work.index, work.chunk, work.blob, all, work.deadline,
+                               work.shared == nullptr ? nullptr : &work.shared->windows, reached));
+  return reached(work.chunk.flat_offset + work.chunk.flat_length);
+}
+
+Error WithinChunk(const LayerIndex& index, uint64_t number, const Error& error) {
+  return error.Within(
+      fmt::format("chunk {} of layer {}", number, index.facts().blob_digest.ToString()));
 }
 
 }  // namespace
@@ -130,11 +201,26 @@ Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, M
   const Status status = pieces ? DecodePieces(index, chunk, blob, out, deadline,
                                               shared == nullptr ? nullptr : &shared->windows)
                                : Decode(work);
-  if (!status) {
-    return status.error().Within(
-        fmt::format("chunk {} of layer {}", number, index.facts().blob_digest.ToString()));
-  }
-  return {};
+  return status ? status : WithinChunk(index, number, status.error());
+}
+
+Status DecodeRun(const LayerIndex& index, uint64_t first, uint64_t last, BlobSource& blob,
+                 const Deadline& deadline, const ChunkTaker& take, DecodeResources* shared) {
+  ASSIGN_OR_RETURN(ChunkRecord run, index.Chunk(first));
+  ASSIGN_OR_RETURN(const ChunkRecord end, index.Chunk(last));
+  const bool pieces = index.piece_count() > 0;
+  const uint64_t flat_length = end.flat_offset + end.flat_length - run.flat_offset;
+  if (first > last || run.zero || end.zero || (pieces && flat_length > kMostJoinedFlat))
+    return Error{Code::kInternal, fmt::format("chunks {} to {} are no run", first, last)};
+  run.flat_length = flat_length;
+  run.raw_end = end.raw_end;
+  run.blob_end = end.blob_end;
+  const PassingChunk passing = [&](uint64_t number, ByteSpan flat) {
+    take(number, {flat.begin(), flat.end()});
+  };
+  const ChunkWork work{index, first, run, blob, {}, deadline, passing, shared};
+  const Status status = pieces ? DecodePieceRun(work, last, take) : DecodeInOrder(work, last, take);
+  return status ? status : WithinChunk(index, first, status.error());
 }
 
 Status VerifyChunk(const LayerIndex& index, uint64_t number, ByteSpan flat_bytes) {

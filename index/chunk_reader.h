@@ -3,7 +3,9 @@
 // Decodes single chunks of an indexed layer from a compressed range of its blob, and verifies them.
 // Pure functions over immutable data; any thread; they block on the source.
 
+#include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "base/blob_source.h"
 #include "base/clock.h"
@@ -32,6 +34,17 @@ struct DecodeResources {
 Status DecodeChunk(const LayerIndex& index, uint64_t number, BlobSource& blob, MutableByteSpan out,
                    const Deadline& deadline, const PassingChunk& passing = {},
                    DecodeResources* shared = nullptr);
+
+// Takes a chunk that is whole and verified.
+using ChunkTaker = std::function<void(uint64_t chunk, std::vector<uint8_t> flat_bytes)>;
+
+// One attempt at the data chunks from `first` to `last`, which are data chunks themselves (see
+// LastOfRun()): what they need of the blob is fetched once, in one ReadAt where that is at most
+// 8 MiB, and decoded once. `take` gets each chunk as soon as it is there, in order, and others that
+// had to be decoded before `first`. An error as of DecodeChunk(); what was taken before it is
+// right.
+Status DecodeRun(const LayerIndex& index, uint64_t first, uint64_t last, BlobSource& blob,
+                 const Deadline& deadline, const ChunkTaker& take, DecodeResources* shared);
 
 // kCorrupt unless the flat bytes have the chunk's checksum, where it is known (all zeros for a zero
 // chunk): whoever decoded them did what the pass did.

@@ -38,12 +38,15 @@ class PieceWork {
         windows_(windows),
         scratch_(kScratchBytes) {}
 
-  Status Run() {
+  Status Run(const std::function<Status(uint64_t)>& reached) {
     std::fill(out_.begin(), out_.end(), uint8_t{0});
     uint64_t number = index_.FirstPieceAfter(chunk_.flat_offset);
     while (IsWanted(number)) {
       ASSIGN_OR_RETURN(const uint64_t end, FetchRun(number));
-      for (; number < end; ++number) RETURN_IF_ERROR(Decode(number));
+      for (; number < end; ++number) {
+        RETURN_IF_ERROR(Decode(number));
+        if (reached) RETURN_IF_ERROR(reached(DoneBefore(number + 1)));
+      }
     }
     return {};
   }
@@ -52,6 +55,12 @@ class PieceWork {
   bool IsWanted(uint64_t number) const {
     const auto piece = index_.PieceAt(number);
     return piece && piece->flat_offset < chunk_.flat_offset + chunk_.flat_length;
+  }
+  // Once all pieces before this one are decoded: the end of what is there without a gap.
+  uint64_t DoneBefore(uint64_t number) const {
+    const uint64_t end = chunk_.flat_offset + chunk_.flat_length;
+    const auto piece = index_.PieceAt(number);
+    return piece ? std::min(piece->flat_offset, end) : end;
   }
   Result<uint64_t> FetchRun(uint64_t first);
   Status Decode(uint64_t number);
@@ -169,8 +178,9 @@ void PieceWork::Place(uint64_t flat_offset, ByteSpan bytes) {
 }  // namespace
 
 Status DecodePieces(const LayerIndex& index, const ChunkRecord& chunk, BlobSource& blob,
-                    MutableByteSpan out, const Deadline& deadline, WindowBudget* windows) {
-  return PieceWork(index, chunk, blob, out, deadline, windows).Run();
+                    MutableByteSpan out, const Deadline& deadline, WindowBudget* windows,
+                    const std::function<Status(uint64_t)>& reached) {
+  return PieceWork(index, chunk, blob, out, deadline, windows).Run(reached);
 }
 
 }  // namespace lamina

@@ -2,22 +2,12 @@
 
 #include <algorithm>
 
+#include "index/chunk_run.h"
+
 namespace lamina {
 namespace {
 
 constexpr uint64_t kMostChunks = 1024;
-
-uint64_t PieceBytes(const LayerIndex& index, const ChunkRecord& chunk) {
-  uint64_t bytes = 0;
-  uint64_t counted = 0;  // up to this blob offset: pieces may share what they are decoded from
-  for (uint64_t number = index.FirstPieceAfter(chunk.flat_offset);; ++number) {
-    const auto piece = index.PieceAt(number);
-    if (!piece || piece->flat_offset >= chunk.flat_offset + chunk.flat_length) return bytes;
-    const uint64_t begin = std::max(counted, piece->blob_offset);
-    if (piece->blob_end > begin) bytes += piece->blob_end - begin;
-    counted = std::max(counted, piece->blob_end);
-  }
-}
 
 // From its checkpoint to the mark or the end of the span behind it.
 uint64_t RangeBytes(const LayerIndex& index, const ChunkRecord& chunk) {
@@ -41,7 +31,7 @@ ReadCost ColdReadCost(const LayerIndex& index) {
     const auto chunk = index.Chunk(number);
     if (!chunk || chunk->zero) continue;
     const uint64_t bytes =
-        index.piece_count() > 0 ? PieceBytes(index, *chunk) : RangeBytes(index, *chunk);
+        index.piece_count() > 0 ? RunBytes(index, number, number) : RangeBytes(index, *chunk);
     cost.most = std::max(cost.most, bytes);
     sum += bytes;
     ++count;

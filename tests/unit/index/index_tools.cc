@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "index/chunk_reader.h"
+#include "index/chunk_run.h"
 
 namespace lamina::testing {
 namespace {
@@ -111,6 +113,7 @@ Status MemoryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   while (offset < all.size()) {
     if (before_piece) RETURN_IF_ERROR(before_piece(offset));
     const size_t take = std::min<size_t>(piece_, all.size() - offset);
+    RETURN_IF_ERROR(sink({}));  // as a source does while nothing comes
     RETURN_IF_ERROR(sink(all.subspan(offset, take)));
     offset += take;
   }
@@ -201,6 +204,29 @@ std::map<std::string, std::string> XattrsAt(const IndexedLayer& layer, const std
   return xattrs;
 }
 
+// The same chunks, as many by one request as may be.
+void ExpectRunsFit(const IndexedLayer& layer) {
+  MemoryBlob blob(layer.blob);
+  const uint64_t count = layer.index->facts().chunk_count;
+  for (uint64_t first = 0; first < count; ++first) {
+    if (Must(layer.index->Chunk(first)).zero) continue;
+    const uint64_t last = LastOfRun(*layer.index, first, count - 1, kMostJoined);
+    std::set<uint64_t> came;
+    const ChunkTaker take = [&](uint64_t number, const std::vector<uint8_t>& bytes) {
+      const ChunkRecord chunk = Must(layer.index->Chunk(number));
+      EXPECT_TRUE(AsText(bytes) == layer.sink->Read(chunk.flat_offset, chunk.flat_length))
+          << "chunk " << number;
+      EXPECT_TRUE(came.insert(number).second) << "chunk " << number;
+    };
+    const Status decoded = DecodeRun(*layer.index, first, last, blob,
+                                     Deadline::After(std::chrono::minutes(1)), take, nullptr);
+    ASSERT_TRUE(decoded.has_value()) << decoded.error().message;
+    for (; first < last; ++first)
+      EXPECT_EQ(came.contains(first), !Must(layer.index->Chunk(first)).zero) << "chunk " << first;
+    EXPECT_TRUE(came.contains(last));
+  }
+}
+
 void ExpectChunksFit(const IndexedLayer& layer) {
   MemoryBlob blob(layer.blob);
   uint64_t end = 0;
@@ -223,6 +249,7 @@ void ExpectChunksFit(const IndexedLayer& layer) {
         << "chunk " << number;
   }
   EXPECT_EQ(end, layer.index->facts().flat_size);
+  ExpectRunsFit(layer);
 }
 
 }  // namespace lamina::testing

@@ -1,0 +1,150 @@
+#pragma once
+
+// The inside of LayerCache, which is in two parts: chunk_cache.cc reads, keeps and evicts chunks,
+// chunk_runs.cc gets what is missing. Any thread.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "base/log.h"
+#include "fetch/atomic_bitmap.h"
+#include "fetch/cache_files.h"
+#include "fetch/chunk_cache.h"
+#include "fetch/chunk_flights.h"
+#include "fetch/chunk_walk.h"
+#include "fetch/read_ahead.h"
+
+namespace lamina {
+
+// An error unless the extent lies within the layer and is no larger than a chunk may be.
+Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape);
+
+// The chunks whose flights one thread leads. What has not landed at the end lands with nothing:
+// whoever waits for it then leads himself.
+class LedChunks {
+ public:
+  explicit LedChunks(ChunkFlights& flights) : flights_(flights) {}
+  ~LedChunks() {
+    for (const uint64_t chunk : led_) flights_.Land(chunk, ChunkBuffer());
+  }
+  LedChunks(const LedChunks&) = delete;
+  LedChunks& operator=(const LedChunks&) = delete;
+
+  // Of a chunk whose flight the caller has begun.
+  void Add(uint64_t chunk) { led_.insert(chunk); }
+  bool Has(uint64_t chunk) const { return led_.contains(chunk); }
+  void Land(uint64_t chunk, const Result<ChunkBuffer>& result) {
+    if (led_.erase(chunk) > 0) flights_.Land(chunk, result);
+  }
+
+ private:
+  ChunkFlights& flights_;
+  std::set<uint64_t> led_;
+};
+
+// How a byte stays right when somebody truncates the data file under us: growing it again would
+// turn what was there into zeros, so before that, and under one lock with the counting of `epoch`,
+// every chunk ceases to be ready. A reader that finds the epoch changed after its pread does not
+// believe what it read, and a writer marks a chunk as ready only in the epoch in which it wrote or
+// checked it. Who evicts a chunk leads its flight and does the same with the chunk's own count
+// before he punches the hole.
+struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCache::Impl> {
+  // `most_ahead`: chunks that are fetched ahead of a reader at a time.
+  Impl(const Digest& layer_digest, const ChunkShape& layer_shape, uint64_t most_ahead)
+      : layer(layer_digest),
+        shape(layer_shape),
+        ready(layer_shape.chunk_count),
+        warmth(layer_shape.chunk_count),
+        unread(layer_shape.chunk_count),
+        read_ahead(layer_shape.chunk_count, most_ahead) {}
+  ~Impl() override;
+
+  const Digest layer;
+  const ChunkShape shape;
+  std::shared_ptr<ChunkOwner> owner;
+  std::shared_ptr<CacheCounters> counters;
+  std::unique_ptr<CacheFiles> files;  // absent where the disk gave none: then nothing is kept
+  std::optional<CacheBudget::Account> account;  // absent where nothing limits the cache
+  bool keeps = true;                            // false where the limit of the cache is 0
+
+  AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
+  std::atomic<uint64_t> epoch{0};
+  Mutex ready_mutex;  // leaf; for changes of `ready` that depend on `epoch`
+  // Of the chunks with this remainder, how often one was evicted.
+  std::array<std::atomic<uint64_t>, 64> evictions{};
+  std::vector<std::atomic<uint8_t>> warmth;  // of each chunk, how lately and often it was read
+  std::atomic<uint64_t> hand{0};             // the chunk at which eviction goes on
+  ChunkFlights flights;
+  std::atomic<std::chrono::steady_clock::rep> warned{0};  // when, of the steady clock; 0: never
+  AtomicBitmap unread;                                    // fetched ahead, and not read since
+  ReadAhead read_ahead;
+  // When a chunk could not be kept, of the steady clock; 0: never.
+  std::atomic<std::chrono::steady_clock::rep> not_kept{0};
+
+  // One call that reads or fetches a range.
+  struct Reading {
+    uint64_t last = 0;  // chunk of the range; what is joined does not go beyond it
+    Deadline deadline;
+    bool wants_bytes = true;
+    Urgency urgency = Urgency::kReader;
+    bool unasked = false;  // nobody reads it yet
+    // What came by joined requests, for the parts that follow; null unless wants_bytes.
+    std::map<uint64_t, ChunkBuffer> brought = {};
+  };
+
+  bool IsReady(uint64_t offset, uint64_t length) const;
+  Status ReadFromFile(uint64_t offset, MutableByteSpan out);
+  Status ReadPartFromFile(const ChunkPart& part, MutableByteSpan out);
+  Error NotReady() const;
+  Status ReadPart(const ChunkPart& part, uint8_t* out, Reading& reading);
+
+  // The chunk's bytes; null where it is ready, or was when they were looked for, or came and is of
+  // no use to `reading`. Waits for who gets it, or gets it.
+  Result<ChunkBuffer> Get(uint64_t chunk, const ChunkExtent& extent, Reading& reading);
+  // With its flight, which the caller leads.
+  Result<ChunkBuffer> Obtain(uint64_t chunk, const ChunkExtent& extent, Reading& reading,
+                             LedChunks& led);
+  Result<ChunkBuffer> ProduceOne(uint64_t chunk, const ChunkExtent& extent,
+                                 const Deadline& deadline);
+  bool IsAbsent(uint64_t chunk) const;
+  // Leads what else is missing behind `first`, which the caller leads, and comes with it.
+  uint64_t LeadRun(uint64_t first, uint64_t last, LedChunks& led);
+  Status ProduceRun(uint64_t first, uint64_t last, Reading& reading, LedChunks& led);
+  void TakeOfRun(uint64_t chunk, std::vector<uint8_t> bytes, Reading& reading, LedChunks& led);
+  void Offer(uint64_t chunk, const ChunkBuffer& buffer);
+  Status Fetch(uint64_t chunk, Reading& reading);
+
+  // --- reading ahead
+  void NoteRead(uint64_t chunk);
+  void FetchStretch(const ReadAhead::Stretch& stretch);
+  void FetchAhead(uint64_t first, uint64_t last);
+  bool IsKeeping() const;
+  // Neither wasted nor to come any more.
+  void ForgetUnread(uint64_t chunk, std::atomic<uint64_t>& counter);
+
+  bool LoadChecked(uint64_t chunk, const ChunkExtent& extent, MutableByteSpan buffer);
+  void Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  Status KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+
+  bool Evict(uint64_t bytes) override;
+  void EvictAll() override;
+  bool EvictChunk(uint64_t chunk, const ChunkExtent& extent);
+  void Warm(uint64_t chunk);
+  void MakeUnready(uint64_t chunk);
+  Result<bool> VerifyChunk(uint64_t chunk, const ChunkExtent& extent);
+
+  void MarkReady(uint64_t chunk, uint64_t seen_epoch);
+  void CountFiles(const std::shared_ptr<Impl>& self);
+  void RestoreSizeIfWrong();
+  void WarnNotKept(const Error& error);
+};
+
+}  // namespace lamina

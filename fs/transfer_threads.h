@@ -1,0 +1,46 @@
+#pragma once
+
+// TransferThreads: the threads that fetch what nobody waits for yet, and whole images: a few for
+// each host, so that a slow one holds up only what is fetched ahead of its own layers. Any thread.
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "base/keyed_pool.h"
+
+namespace lamina {
+
+class TransferThreads {
+ public:
+  // Of one host at a time.
+  static constexpr size_t kPerHost = 4;
+
+  TransferThreads() : pool_({.max_threads = 24, .per_key = kPerHost, .for_local = kPerHost}) {}
+
+  // False, and nothing is done, once Cancel() was called.
+  bool Post(const std::string& pool_key, std::function<void()> job) {
+    if (cancelled_) return false;
+    const PoolShare share = pool_key == "local" ? PoolShare::kLocal : PoolShare::kRegistry;
+    pool_.Post(
+        pool_key,
+        [this, job = std::move(job)] {
+          if (!cancelled_) job();
+        },
+        share);
+    return true;
+  }
+  // What has not begun is dropped.
+  void Cancel() { cancelled_ = true; }
+  // Waits for what has.
+  void Stop() {
+    Cancel();
+    pool_.Stop();
+  }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+  KeyedPool pool_;
+};
+
+}  // namespace lamina
