@@ -48,9 +48,14 @@ void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>
   }
 }
 
-void LayerChunks::SetCache(std::weak_ptr<LayerCache> cache) {
+void LayerChunks::SetLayer(std::weak_ptr<Layer> layer) {
   MutexLock lock(mutex_);
-  cache_ = std::move(cache);
+  layer_ = std::move(layer);
+}
+
+std::weak_ptr<Layer> LayerChunks::OwnLayer() {
+  MutexLock lock(mutex_);
+  return layer_;
 }
 
 std::vector<LayerChunks::Place> LayerChunks::Places() {
@@ -88,7 +93,8 @@ std::optional<uint32_t> LayerChunks::Checksum(uint64_t chunk) const {
   return record ? record->checksum : std::nullopt;
 }
 
-Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) {
+Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline,
+                            Urgency urgency) {
   const std::vector<Place> places = Places();
   if (places.empty())
     return Error{Code::kUnavailable,
@@ -99,7 +105,7 @@ Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline&
     if (attempt > 0) std::fill(out.begin(), out.end(), uint8_t{0});
     const Place& place = places[attempt % places.size()];
     const size_t left = attempt < places.size() ? places.size() - attempt : 1;
-    last = ProduceFrom(place, chunk, out, Share(deadline, left));
+    last = ProduceFrom(place, chunk, out, Share(deadline, left), urgency);
     if (last.has_value()) return last;
     if (places.size() > 1) Shun(place);
     // Only wrong bytes are worth asking the same place again: it has retried everything else
@@ -124,6 +130,13 @@ Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlob(const Place& place) {
   return blob;
 }
 
+Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlobFor(const Place& place, Urgency urgency) {
+  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> blob, OpenBlob(place));
+  if (urgency == Urgency::kReader) return blob;  // as it is
+  auto other = blob->WithUrgency(urgency);
+  return other ? std::move(other) : std::move(blob);
+}
+
 Result<Quota::Share> LayerChunks::TakeMemory(uint64_t first, uint64_t last, Urgency urgency,
                                              const Deadline& deadline) {
   uint64_t flat = 0;
@@ -141,16 +154,12 @@ Result<Quota::Share> LayerChunks::TakeMemory(uint64_t first, uint64_t last, Urge
 }
 
 Status LayerChunks::ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
-                                const Deadline& deadline) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenBlob(place));
-  ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(chunk, chunk, Urgency::kReader, deadline));
-  std::shared_ptr<LayerCache> cache;
-  {
-    MutexLock lock(mutex_);
-    cache = cache_.lock();
-  }
+                                const Deadline& deadline, Urgency urgency) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenBlobFor(place, urgency));
+  ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(chunk, chunk, urgency, deadline));
+  const std::shared_ptr<Layer> layer = OwnLayer().lock();
   const PassingChunk passing = [&](uint64_t other, ByteSpan bytes) {
-    if (cache) cache->Offer(other, bytes);
+    if (layer) layer->cache().Offer(other, bytes);
   };
   ++resources_.counters->chunk_fetches;
   const auto begun = Deadline::Clock::now();
@@ -178,10 +187,15 @@ bool LayerChunks::MayReadAhead(uint64_t first, uint64_t last) const {
   return RunBytes(*index_, first, last) <= kOneFetch;
 }
 
-bool LayerChunks::Post(std::function<void()> job) {
+// The layer stays open while the job runs. Were only its cache left, whoever opens the layer again
+// would get a second cache of the same file, and nothing is evicted from a file that two have.
+void LayerChunks::Post(std::function<void()> job) {
   const std::vector<Place> places = Places();
-  return !places.empty() &&
-         resources_.threads->Post(places.front().source->pool_key(), std::move(job));
+  if (places.empty()) return;
+  resources_.threads->Post(places.front().source->pool_key(),
+                           [weak = OwnLayer(), job = std::move(job)] {
+                             if (const std::shared_ptr<Layer> open = weak.lock()) job();
+                           });
 }
 
 Status LayerChunks::ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink,
@@ -209,8 +223,7 @@ Status LayerChunks::ProduceRun(uint64_t first, uint64_t last, const ChunkSink& s
 Status LayerChunks::ProduceRunFrom(const Place& place, uint64_t first, uint64_t last,
                                    const ChunkSink& sink, const Deadline& deadline,
                                    Urgency urgency) {
-  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> blob, OpenBlob(place));
-  if (auto other = blob->WithUrgency(urgency)) blob = std::move(other);
+  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenBlobFor(place, urgency));
   ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(first, last, urgency, deadline));
   const auto begun = Deadline::Clock::now();
   Status done = DecodeRun(*index_, first, last, *blob, deadline, sink, resources_.decoding.get());
