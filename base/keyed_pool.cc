@@ -44,12 +44,13 @@ size_t KeyedPool::NextReady() const {
   return at;
 }
 
-void KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShare share) {
+bool KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShare share) {
   bool spawn = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
       Lane& lane = lanes_[key];
+      if (options_.drops_above && lane.waiting.size() >= *options_.drops_above) return false;
       lane.share = share;
       lane.waiting.push_back(std::move(job));
       if (lane.running + lane.waiting.size() <= options_.per_key) ready_.push_back(key);
@@ -58,21 +59,24 @@ void KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShar
       job = nullptr;
     }
   }
-  if (job) return RunGuarded(job);
-  if (spawn) {
-    StartThread();
+  if (job && options_.drops_above) return false;
+  if (job) {
+    RunGuarded(job);
+  } else if (spawn) {
+    return StartThread();
   } else {
     changed_.notify_one();
   }
+  return true;
 }
 
-void KeyedPool::StartThread() {
+bool KeyedPool::StartThread() {
   JoinEnded();
   std::unique_lock<std::mutex> lock(mutex_);
   const Threads::iterator self = working_.emplace(working_.end());
   try {
     *self = options_.start_thread([this, self] { Work(self); });
-    return;
+    return true;
   } catch (const std::exception& failure) {
     LogWarning(std::string("cannot start a thread: ") + failure.what());
   }
@@ -80,9 +84,24 @@ void KeyedPool::StartThread() {
   if (threads_ > 1) {  // one of them takes the job, or this one's turn comes when it fails too
     --threads_;
     changed_.notify_all();
-    return;
+    return true;
+  }
+  if (options_.drops_above) {
+    DropWaiting(lock);
+    return false;
   }
   RunJobs(lock, /*waits=*/false);
+  return true;
+}
+
+// There is no thread, so that nothing runs.
+void KeyedPool::DropWaiting(std::unique_lock<std::mutex>& lock) {
+  std::map<std::string, Lane> dropped;
+  dropped.swap(lanes_);
+  ready_.clear();
+  --threads_;
+  changed_.notify_all();
+  lock.unlock();  // the captures of the jobs go outside of it
 }
 
 void KeyedPool::Work(Threads::iterator self) {

@@ -6,7 +6,7 @@
 // and of the rest half to keys that have few jobs running. Threads are made on demand, up to
 // `max_threads`, and end after a while without work. Post() is safe from any thread and does not
 // block, save where the system gives the pool no thread at all (a limit of processes): it then runs
-// what waits. A job that throws is logged and ends.
+// what waits, or drops it where the pool is told to. A job that throws is logged and ends.
 
 #include <condition_variable>
 #include <cstddef>
@@ -16,6 +16,7 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -37,6 +38,9 @@ class KeyedPool {
     size_t per_key = 16;
     size_t for_local = 96;      // of max_threads, for nothing but local jobs
     size_t for_strangers = 64;  // at most
+    // What may be lost is refused where so many jobs of its key wait, and after Stop(), and dropped
+    // where there is no thread: then Post() runs nothing.
+    std::optional<size_t> drops_above = {};
     // Starts a thread that runs `body`, or throws; tests give another.
     std::function<std::thread(std::function<void()> body)> start_thread = [](auto body) {
       return std::thread(std::move(body));
@@ -50,10 +54,11 @@ class KeyedPool {
   KeyedPool(const KeyedPool&) = delete;
   KeyedPool& operator=(const KeyedPool&) = delete;
 
-  // Jobs of one key have one share.
-  void Post(const std::string& key, std::function<void()> job, PoolShare share = PoolShare::kLocal);
+  // Jobs of one key have one share. False where the job was dropped.
+  bool Post(const std::string& key, std::function<void()> job, PoolShare share = PoolShare::kLocal);
 
-  // Runs what is queued to its end, then takes no more (later posts run in the caller's thread).
+  // Runs what is queued to its end, then takes no more (later posts run in the caller's thread, or
+  // are refused).
   void Stop();
 
  private:
@@ -68,7 +73,8 @@ class KeyedPool {
   size_t NextReady() const;
   bool HasReady() const { return NextReady() < ready_.size(); }
   using Threads = std::list<std::thread>;
-  void StartThread();
+  bool StartThread();
+  void DropWaiting(std::unique_lock<std::mutex>& lock);
   // What the thread at `self` does.
   void Work(Threads::iterator self);
   // Takes jobs until there are none; `waits`: for a while longer. Then there is a thread less.

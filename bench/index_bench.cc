@@ -175,7 +175,7 @@ class IndexChunks : public ChunkOwner {
   std::optional<uint32_t> Checksum(uint64_t chunk) const override {
     return Must(index_.Chunk(chunk)).checksum;
   }
-  Status Produce(uint64_t, MutableByteSpan, const Deadline&) override {
+  Status Produce(uint64_t, MutableByteSpan, const Deadline&, Urgency) override {
     return Error{Code::kInternal, "the benchmark reads nothing"};
   }
 

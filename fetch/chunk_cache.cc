@@ -20,14 +20,12 @@ constexpr std::chrono::minutes kVerifyWait{1};
 
 constexpr std::chrono::steady_clock::duration kWarnInterval = std::chrono::minutes(1);
 
-// So many chunks of about 1 MiB are fetched ahead of a reader at a time; of a small cache a part.
-constexpr uint64_t kMostAhead = 16;
+// A stretch that is fetched ahead has so many flat bytes, and so many more where a decoder gives
+// them without beginning anew.
+constexpr uint64_t kMostAhead = 16u << 20;
+constexpr uint64_t kMostFurther = 8u << 20;
+// What is fetched ahead of one reader takes no more of a small cache.
 constexpr uint64_t kPartOfCache = 8;
-
-uint64_t MostAhead(const CacheBudget* budget) {
-  if (budget == nullptr) return kMostAhead;
-  return std::min(kMostAhead, budget->limit() / kPartOfCache >> 20);
-}
 
 Status CheckShape(const ChunkShape& shape, const Digest& layer) {
   if (shape.flat_size % kHoleBlock != 0 || shape.chunk_count > shape.flat_size / kHoleBlock)
@@ -42,6 +40,17 @@ void CopyPart(const ChunkPart& part, const std::vector<uint8_t>& chunk, uint8_t*
 }
 
 }  // namespace
+
+// A reader has two stretches ahead of him: the one that he is in, and the one that is fetched.
+LayerCache::Impl::Impl(const Digest& layer_digest, const ChunkShape& layer_shape,
+                       uint64_t for_ahead)
+    : layer(layer_digest),
+      shape(layer_shape),
+      ready(layer_shape.chunk_count),
+      warmth(layer_shape.chunk_count),
+      unread(layer_shape.chunk_count),
+      most_ahead(std::min(kMostAhead + kMostFurther, for_ahead / 2)),
+      read_ahead(layer_shape.chunk_count, std::min(kMostAhead, most_ahead)) {}
 
 bool LayerCache::Impl::IsReady(uint64_t offset, uint64_t length) const {
   return VisitChunks(*owner, offset, length, [this](const ChunkPart& part) {
@@ -125,28 +134,33 @@ bool LayerCache::Impl::LoadChecked(uint64_t chunk, const ChunkExtent& extent,
   counters->rotten.fetch_add(1, std::memory_order_relaxed);
   ready.Clear(chunk);
   files->Drop(chunk);
+  ForgetUnread(chunk, counters->ahead_wasted_bytes);
   LogWarning(fmt::format("chunk {} of layer {} is bad in the cache and is fetched again: {}", chunk,
                          layer.ToString(), status.error().message));
   return false;
 }
 
-void LayerCache::Impl::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
-  if (!keeps) return;
+bool LayerCache::Impl::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
+                            bool unasked) {
+  if (!keeps) return false;
   const Status kept = files != nullptr
-                          ? KeepNow(chunk, extent, bytes)
+                          ? KeepNow(chunk, extent, bytes, unasked)
                           : Status(Error{Code::kIo, "the cache files could not be made"});
-  if (kept) return;
+  if (kept) return true;
   counters->write_failures.fetch_add(1, std::memory_order_relaxed);
   not_kept = std::chrono::steady_clock::now().time_since_epoch().count();
   WarnNotKept(kept.error());
+  return false;
 }
 
-Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
+                                 bool unasked) {
   // Writing beyond the end of a truncated file would grow it with zeros where ready chunks were.
   RestoreSizeIfWrong();
   const uint64_t seen_epoch = epoch.load();
   RETURN_IF_ERROR(KeepWithinBudget(chunk, extent, bytes));
   RestoreSizeIfWrong();
+  if (unasked) unread.Set(chunk);  // it is there, and nobody has seen it
   MarkReady(chunk, seen_epoch);
   return {};
 }
@@ -193,9 +207,8 @@ void LayerCache::Impl::MakeUnready(uint64_t chunk) {
 
 // False where somebody is getting it at this moment.
 bool LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {
-  if (!flights.TryLead(chunk)) return false;
   LedChunks led(flights);
-  led.Add(chunk);
+  if (!led.TryLead(chunk)) return false;
   MakeUnready(chunk);
   files->Drop(chunk);
   files->FreeBlocks(extent);
@@ -205,14 +218,14 @@ bool LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {
 
 // Is it right, or gone by now? Whoever is getting it is waited for.
 Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& extent) {
-  ChunkFlights::Ticket ticket = flights.Join(chunk);
-  while (!ticket.leads) {
-    const auto landed = flights.Wait(*ticket.flight, Deadline::After(kVerifyWait));
-    if (!landed && landed.error().code == Code::kTimeout) return landed.error();
-    ticket = flights.Join(chunk);
-  }
+  const Deadline bound = Deadline::After(kVerifyWait);
   LedChunks led(flights);
-  led.Add(chunk);
+  ChunkFlights::Ticket ticket = led.Join(chunk);
+  while (!ticket.leads) {
+    const auto landed = led.Wait(chunk, ticket, bound);
+    if (!landed && bound.passed()) return landed.error();
+    if (!ticket.leads) ticket = led.Join(chunk);
+  }
   if (!files->Present(chunk)) return true;
   RETURN_IF_ERROR(CheckExtent(extent, shape));
   MakeUnready(chunk);  // before the pages go: nobody reads what has not been checked
@@ -279,7 +292,8 @@ Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, 
   const ChunkShape shape{owner->chunk_count(), owner->flat_size()};
   RETURN_IF_ERROR(CheckShape(shape, layer));
   const CachePaths paths(folder, layer);
-  auto impl = std::make_shared<Impl>(layer, shape, MostAhead(budget.get()));
+  const uint64_t limit = budget == nullptr ? CacheBudget::kUnlimited : budget->limit();
+  auto impl = std::make_shared<Impl>(layer, shape, limit / kPartOfCache);
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
   impl->keeps = budget == nullptr || budget->limit() > 0;

@@ -48,7 +48,8 @@ class ChunkOwner {
   virtual uint64_t flat_size() const = 0;  // bytes
   virtual ChunkExtent Extent(uint64_t chunk) const = 0;
   // Fetches, decodes and verifies: fills `out` (flat_length bytes, zeroed before) or fails.
-  virtual Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) = 0;
+  virtual Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline,
+                         Urgency urgency) = 0;
   // CRC-32C of the chunk's bytes, where the pass over the whole layer has learnt it.
   virtual std::optional<uint32_t> Checksum(uint64_t chunk) const = 0;
 
@@ -64,8 +65,9 @@ class ChunkOwner {
   virtual uint64_t EndOfReadAhead(uint64_t last) const { return last; }
   // True where the chunks are worth fetching before anybody asks for them.
   virtual bool MayReadAhead(uint64_t /*first*/, uint64_t /*last*/) const { return false; }
-  // Runs `job` on another thread some time. False: nobody does.
-  virtual bool Post(std::function<void()> /*job*/) { return false; }
+  // Runs `job` on another thread some time, or nobody does. Whoever has the cache open keeps it so
+  // while the job runs: it would else live on beside one that is opened anew.
+  virtual void Post(std::function<void()> /*job*/) {}
 };
 
 struct CacheCounters {
@@ -132,7 +134,7 @@ class LayerCache {
   Status ReadReady(uint64_t flat_offset, MutableByteSpan out) const;
   // Makes the range ready: checks what is on disk, produces what is missing (one fetch per chunk
   // however many callers), and copies it to `out`. A full disk serves the bytes and keeps none.
-  // Failures reach all who wait and are not remembered.
+  // A reader's failure reaches all readers who wait with him and is not remembered.
   Status Read(uint64_t flat_offset, MutableByteSpan out, const Deadline& deadline);
 
   // The last of the chunks that one request brings together with `first`.

@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "base/log.h"
@@ -26,29 +25,6 @@ namespace lamina {
 // An error unless the extent lies within the layer and is no larger than a chunk may be.
 Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape);
 
-// The chunks whose flights one thread leads. What has not landed at the end lands with nothing:
-// whoever waits for it then leads himself.
-class LedChunks {
- public:
-  explicit LedChunks(ChunkFlights& flights) : flights_(flights) {}
-  ~LedChunks() {
-    for (const uint64_t chunk : led_) flights_.Land(chunk, ChunkBuffer());
-  }
-  LedChunks(const LedChunks&) = delete;
-  LedChunks& operator=(const LedChunks&) = delete;
-
-  // Of a chunk whose flight the caller has begun.
-  void Add(uint64_t chunk) { led_.insert(chunk); }
-  bool Has(uint64_t chunk) const { return led_.contains(chunk); }
-  void Land(uint64_t chunk, const Result<ChunkBuffer>& result) {
-    if (led_.erase(chunk) > 0) flights_.Land(chunk, result);
-  }
-
- private:
-  ChunkFlights& flights_;
-  std::set<uint64_t> led_;
-};
-
 // How a byte stays right when somebody truncates the data file under us: growing it again would
 // turn what was there into zeros, so before that, and under one lock with the counting of `epoch`,
 // every chunk ceases to be ready. A reader that finds the epoch changed after its pread does not
@@ -56,14 +32,8 @@ class LedChunks {
 // checked it. Who evicts a chunk leads its flight and does the same with the chunk's own count
 // before he punches the hole.
 struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCache::Impl> {
-  // `most_ahead`: chunks that are fetched ahead of a reader at a time.
-  Impl(const Digest& layer_digest, const ChunkShape& layer_shape, uint64_t most_ahead)
-      : layer(layer_digest),
-        shape(layer_shape),
-        ready(layer_shape.chunk_count),
-        warmth(layer_shape.chunk_count),
-        unread(layer_shape.chunk_count),
-        read_ahead(layer_shape.chunk_count, most_ahead) {}
+  // `for_ahead`: flat bytes of the cache that reading ahead of one reader may take at a time.
+  Impl(const Digest& layer_digest, const ChunkShape& layer_shape, uint64_t for_ahead);
   ~Impl() override;
 
   const Digest layer;
@@ -84,6 +54,7 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   ChunkFlights flights;
   std::atomic<std::chrono::steady_clock::rep> warned{0};  // when, of the steady clock; 0: never
   AtomicBitmap unread;                                    // fetched ahead, and not read since
+  const uint64_t most_ahead;                              // flat bytes of a stretch, with all
   ReadAhead read_ahead;
   // When a chunk could not be kept, of the steady clock; 0: never.
   std::atomic<std::chrono::steady_clock::rep> not_kept{0};
@@ -111,9 +82,10 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   // With its flight, which the caller leads.
   Result<ChunkBuffer> Obtain(uint64_t chunk, const ChunkExtent& extent, Reading& reading,
                              LedChunks& led);
-  Result<ChunkBuffer> ProduceOne(uint64_t chunk, const ChunkExtent& extent,
-                                 const Deadline& deadline);
+  Result<ChunkBuffer> ProduceOne(uint64_t chunk, const ChunkExtent& extent, const Reading& reading);
   bool IsAbsent(uint64_t chunk) const;
+  // True where the chunk is missing and `led` leads it from now on.
+  bool LeadAbsent(uint64_t chunk, LedChunks& led);
   // Leads what else is missing behind `first`, which the caller leads, and comes with it.
   uint64_t LeadRun(uint64_t first, uint64_t last, LedChunks& led);
   Status ProduceRun(uint64_t first, uint64_t last, Reading& reading, LedChunks& led);
@@ -123,15 +95,19 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
 
   // --- reading ahead
   void NoteRead(uint64_t chunk);
-  void FetchStretch(const ReadAhead::Stretch& stretch);
-  void FetchAhead(uint64_t first, uint64_t last);
+  void Post(void (Impl::*step)(uint64_t first, uint64_t end), uint64_t first, uint64_t end);
+  uint64_t EndWithin(uint64_t first, uint64_t end, uint64_t bytes) const;
+  uint64_t EndOfStretch(const ReadAhead::Stretch& stretch) const;
+  void FetchStretch(uint64_t first, uint64_t end);
+  void FetchAhead(uint64_t first, uint64_t end);
   bool IsKeeping() const;
   // Neither wasted nor to come any more.
   void ForgetUnread(uint64_t chunk, std::atomic<uint64_t>& counter);
 
   bool LoadChecked(uint64_t chunk, const ChunkExtent& extent, MutableByteSpan buffer);
-  void Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
-  Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  // `unasked`: nobody has asked for it yet. False where it is not kept.
+  bool Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes, bool unasked = false);
+  Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes, bool unasked);
   Status KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
 
   bool Evict(uint64_t bytes) override;

@@ -1,5 +1,11 @@
-// How LayerCache gets the chunks that are missing: from its file, by a flight of its own, by a run
-// of neighbours together, or ahead of a reader.
+// How LayerCache gets the chunks that are missing. Get() is the way in: whoever asks first leads
+// the chunk's flight (see ChunkFlights), the others wait for him. The leader looks whether it is
+// there by now (Obtain), leads the missing neighbours too (LeadRun), and asks the owner for all of
+// them at once (ProduceRun), who gives one after another (TakeOfRun). What is still missing of his
+// own chunk he asks for alone (ProduceOne).
+//
+// Reading ahead does the same for nobody yet: reads that are in order (NoteRead) have the next
+// stretch cut into runs (FetchStretch), which other threads fetch (FetchAhead).
 
 #include <fmt/format.h>
 
@@ -13,6 +19,9 @@ namespace {
 
 // A data chunk is held in memory as a whole, so a table that claims more is refused.
 constexpr uint64_t kMaxChunkBytes = 64u << 20;
+
+// Chunks of a stretch that is fetched ahead, whatever their size: there may be many that are zeros.
+constexpr uint64_t kMostChunksAhead = 64;
 
 // What is fetched ahead is not worth more patience; whoever waits for it then asks himself.
 constexpr std::chrono::seconds kAheadBound{10};
@@ -50,21 +59,25 @@ Status ChunkOwner::ProduceRun(uint64_t, uint64_t, const ChunkSink&, const Deadli
 Result<ChunkBuffer> LayerCache::Impl::Get(uint64_t chunk, const ChunkExtent& extent,
                                           Reading& reading) {
   if (const auto at = reading.brought.find(chunk); at != reading.brought.end()) return at->second;
-  if (reading.urgency == Urgency::kReader) NoteRead(chunk);
-  const ChunkFlights::Ticket ticket = flights.Join(chunk);
-  if (!ticket.leads) {
-    counters->joined.fetch_add(1, std::memory_order_relaxed);
-    Result<ChunkBuffer> waited = flights.Wait(*ticket.flight, reading.deadline);
-    if (reading.urgency == Urgency::kReader) ForgetUnread(chunk, counters->ahead_used_bytes);
-    return waited;
-  }
+  const bool is_reader = reading.urgency == Urgency::kReader;
+  if (is_reader) NoteRead(chunk);
   LedChunks led(flights);
-  led.Add(chunk);
+  ChunkFlights::Ticket ticket = led.Join(chunk);
+  const bool came_first = ticket.leads;
+  if (!came_first) {
+    counters->joined.fetch_add(1, std::memory_order_relaxed);
+    Result<ChunkBuffer> waited = led.Wait(chunk, ticket, reading.deadline);
+    if (is_reader) ForgetUnread(chunk, counters->ahead_used_bytes);
+    if (!ticket.leads) return waited;
+  }
   Result<ChunkBuffer> result =
       Guarded([&]() -> Result<ChunkBuffer> { return Obtain(chunk, extent, reading, led); });
   if (!result && result.error().code == Code::kInternal)
     result = result.error().Within(fmt::format("chunk {} of layer {}", chunk, layer.ToString()));
-  led.Land(chunk, result);
+  // Else it lands with nothing: whoever waits is served before this one, or has more time left, and
+  // tries himself.
+  const bool out_of_time = !result && result.error().code == Code::kTimeout;
+  if (result || (is_reader && (came_first || !out_of_time))) led.Land(chunk, result);
   return result;
 }
 
@@ -88,13 +101,13 @@ Result<ChunkBuffer> LayerCache::Impl::Obtain(uint64_t chunk, const ChunkExtent& 
     // Where some bytes were wrong, those of this chunk may still be had.
     if (!run && run.error().code != Code::kCorrupt) return run.error();
   }
-  return ProduceOne(chunk, extent, reading.deadline);
+  return ProduceOne(chunk, extent, reading);
 }
 
 Result<ChunkBuffer> LayerCache::Impl::ProduceOne(uint64_t chunk, const ChunkExtent& extent,
-                                                 const Deadline& deadline) {
+                                                 const Reading& reading) {
   auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
-  RETURN_IF_ERROR(owner->Produce(chunk, *buffer, deadline));
+  RETURN_IF_ERROR(owner->Produce(chunk, *buffer, reading.deadline, reading.urgency));
   counters->misses.fetch_add(1, std::memory_order_relaxed);
   Keep(chunk, extent, *buffer);
   return ChunkBuffer(std::move(buffer));
@@ -104,19 +117,22 @@ bool LayerCache::Impl::IsAbsent(uint64_t chunk) const {
   return !ready.Test(chunk) && (files == nullptr || !files->Present(chunk));
 }
 
+bool LayerCache::Impl::LeadAbsent(uint64_t chunk, LedChunks& led) {
+  if (!IsAbsent(chunk) || !CheckExtent(owner->Extent(chunk), shape) || !led.TryLead(chunk))
+    return false;
+  if (IsAbsent(chunk)) return true;
+  led.Land(chunk, ChunkBuffer());  // another leader has just brought it
+  return false;
+}
+
 uint64_t LayerCache::Impl::LeadRun(uint64_t first, uint64_t last, LedChunks& led) {
   if (first >= last) return first;
   const uint64_t reach = std::min(owner->LastOfRun(first, last), last);
   uint64_t end = first;
   for (uint64_t chunk = first + 1; chunk <= reach; ++chunk) {
-    const ChunkExtent extent = owner->Extent(chunk);
-    if (extent.zero) continue;
-    if (!IsAbsent(chunk) || !CheckExtent(extent, shape) || !flights.TryLead(chunk)) break;
-    led.Add(chunk);
+    if (owner->Extent(chunk).zero) continue;
+    if (!LeadAbsent(chunk, led)) break;
     end = chunk;
-    if (IsAbsent(chunk)) continue;
-    led.Land(chunk, ChunkBuffer());  // another leader had just brought it
-    break;
   }
   return end;
 }
@@ -139,11 +155,10 @@ void LayerCache::Impl::TakeOfRun(uint64_t chunk, std::vector<uint8_t> bytes, Rea
   if (!led.Has(chunk)) return Offer(chunk, buffer);
   counters->misses.fetch_add(1, std::memory_order_relaxed);
   counters->run_chunks.fetch_add(1, std::memory_order_relaxed);
-  if (reading.unasked) {
-    counters->ahead_bytes.fetch_add(extent.flat_length, std::memory_order_relaxed);
-    unread.Set(chunk);
-  }
-  Keep(chunk, extent, *buffer);
+  const uint64_t unasked_bytes = reading.unasked ? extent.flat_length : 0;
+  counters->ahead_bytes.fetch_add(unasked_bytes, std::memory_order_relaxed);
+  if (!Keep(chunk, extent, *buffer, reading.unasked))
+    counters->ahead_wasted_bytes.fetch_add(unasked_bytes, std::memory_order_relaxed);
   reading.brought[chunk] = reading.wants_bytes ? buffer : nullptr;
   led.Land(chunk, buffer);
 }
@@ -152,11 +167,9 @@ void LayerCache::Impl::Offer(uint64_t chunk, const ChunkBuffer& buffer) {
   if (files == nullptr || chunk >= shape.chunk_count) return;
   const ChunkExtent extent = owner->Extent(chunk);
   if (extent.zero || buffer->size() != extent.flat_length || files->Present(chunk)) return;
-  if (!CheckExtent(extent, shape) || !flights.TryLead(chunk)) return;
-  // Readers who come while it is written join.
   LedChunks led(flights);
-  led.Add(chunk);
-  Keep(chunk, extent, *buffer);
+  if (!CheckExtent(extent, shape) || !led.TryLead(chunk)) return;
+  Keep(chunk, extent, *buffer);  // readers who come meanwhile join
   led.Land(chunk, buffer);
 }
 
@@ -184,52 +197,78 @@ void LayerCache::Impl::ForgetUnread(uint64_t chunk, std::atomic<uint64_t>& count
   if (unread.TestAndClear(chunk)) counter.fetch_add(owner->Extent(chunk).flat_length);
 }
 
-// Takes no time: also on the thread of a reader whose bytes are local.
+// Also on the thread of a reader whose bytes are local: it takes no time, and what goes wrong is
+// not his concern.
 void LayerCache::Impl::NoteRead(uint64_t chunk) {
   ForgetUnread(chunk, counters->ahead_used_bytes);
   if (!IsKeeping()) return;
   const auto stretch = read_ahead.Note(chunk);
   if (!stretch) return;
-  (void)owner->Post([self = weak_from_this(), stretch = *stretch] {
-    if (const auto impl = self.lock()) impl->FetchStretch(stretch);
+  const uint64_t end = EndOfStretch(*stretch);
+  read_ahead.SetEnd(stretch->first, end);
+  if (end > stretch->first) Post(&Impl::FetchStretch, stretch->first, end);
+}
+
+// Where nobody takes it, it is not done: whoever wants the chunks gets them himself.
+void LayerCache::Impl::Post(void (Impl::*step)(uint64_t, uint64_t), uint64_t first, uint64_t end) {
+  (void)Guarded([&]() -> Status {
+    owner->Post([weak = weak_from_this(), step, first, end] {
+      if (const auto self = weak.lock()) (self.get()->*step)(first, end);
+    });
+    return {};
   });
 }
 
+// As far as the chunks from `first` to before `end` have `bytes` together: behind the last of them.
+uint64_t LayerCache::Impl::EndWithin(uint64_t first, uint64_t end, uint64_t bytes) const {
+  for (uint64_t chunk = first; chunk < end; ++chunk) {
+    const ChunkExtent extent = owner->Extent(chunk);
+    if (extent.zero) continue;
+    if (extent.flat_length > bytes) return chunk;
+    bytes -= extent.flat_length;
+  }
+  return end;
+}
+
+// One chunk may be larger than the stretch is to be; and what the decoder gives soon behind it is
+// cheaper now than later. `stretch.first` where even one chunk is too much for the cache.
+uint64_t LayerCache::Impl::EndOfStretch(const ReadAhead::Stretch& stretch) const {
+  const uint64_t first = stretch.first;
+  const uint64_t bound = std::min(shape.chunk_count, first + kMostChunksAhead);
+  uint64_t end = EndWithin(first, bound, stretch.bytes);
+  if (end == first) end = EndWithin(first, std::min(first + 1, bound), most_ahead);
+  if (end == first) return first;
+  const uint64_t further = std::clamp(owner->EndOfReadAhead(end - 1) + 1, end, shape.chunk_count);
+  return EndWithin(first, further, most_ahead) == further ? further : end;
+}
+
 // Cut into runs, which are fetched beside each other.
-void LayerCache::Impl::FetchStretch(const ReadAhead::Stretch& stretch) {
-  const uint64_t last = std::min(owner->EndOfReadAhead(stretch.last), shape.chunk_count - 1);
-  read_ahead.SetEnd(stretch.first, last);
-  for (uint64_t first = stretch.first; first <= last;) {
+void LayerCache::Impl::FetchStretch(uint64_t first, uint64_t end) {
+  while (first < end) {
     if (owner->Extent(first).zero || !IsAbsent(first)) {
       ++first;
       continue;
     }
-    const uint64_t end = std::min(owner->LastOfRun(first, last), last);
-    const bool posted =
-        owner->MayReadAhead(first, end) && owner->Post([self = weak_from_this(), first, end] {
-          if (const auto impl = self.lock()) impl->FetchAhead(first, end);
-        });
-    if (!posted) return;
-    first = end + 1;
+    const uint64_t last = std::clamp(owner->LastOfRun(first, end - 1), first, end - 1);
+    if (!owner->MayReadAhead(first, last)) return;
+    Post(&Impl::FetchAhead, first, last + 1);
+    first = last + 1;
   }
 }
 
 // Nobody has asked for it, so nobody is told of a failure.
-void LayerCache::Impl::FetchAhead(uint64_t first, uint64_t last) {
-  Reading reading{.last = last,
+void LayerCache::Impl::FetchAhead(uint64_t first, uint64_t end) {
+  Reading reading{.last = end - 1,
                   .deadline = Deadline::After(kAheadBound),
                   .wants_bytes = false,
                   .urgency = Urgency::kAhead,
                   .unasked = true};
-  for (uint64_t chunk = first; chunk <= last && IsKeeping(); ++chunk) {
-    if (owner->Extent(chunk).zero || !IsAbsent(chunk) || !flights.TryLead(chunk)) continue;
+  for (uint64_t chunk = first; chunk < end && IsKeeping(); ++chunk) {
     LedChunks led(flights);
-    led.Add(chunk);
-    if (!IsAbsent(chunk)) continue;
-    const uint64_t end = LeadRun(chunk, last, led);
-    const Status run = Guarded([&]() -> Status { return ProduceRun(chunk, end, reading, led); });
-    if (!run) return;
-    chunk = end;
+    if (owner->Extent(chunk).zero || !LeadAbsent(chunk, led)) continue;
+    const uint64_t last = LeadRun(chunk, reading.last, led);
+    if (!Guarded([&]() -> Status { return ProduceRun(chunk, last, reading, led); })) return;
+    chunk = last;
   }
 }
 

@@ -23,19 +23,23 @@ std::optional<ReadAhead::Stretch> ReadAhead::Note(uint64_t chunk) {
   if (head.streak > 0 && chunk <= head.last) return std::nullopt;
   head.last = chunk;
   ++head.streak;
-  if (head.streak < kStreak || chunk < head.stretch) return std::nullopt;
+  if (head.streak < kStreak || chunk < head.stretch || head.has_no_end) return std::nullopt;
   const uint64_t first = std::max(head.ahead, chunk + 1);
   if (first >= chunk_count_) return std::nullopt;
-  head.window = std::min(most_, std::max<uint64_t>(2, 2 * head.window));
+  head.window = std::min(most_, std::max(kFirstStretch, 2 * head.window));
   head.stretch = first;
-  head.ahead = std::min(chunk_count_, first + head.window);
-  return Stretch{first, head.ahead - 1};
+  head.ahead = first;
+  head.has_no_end = true;
+  return Stretch{first, head.window};
 }
 
-void ReadAhead::SetEnd(uint64_t first, uint64_t last) {
+void ReadAhead::SetEnd(uint64_t first, uint64_t end) {
   MutexLock lock(mutex_);
-  for (Head& head : heads_)
-    if (head.streak > 0 && head.stretch == first) head.ahead = std::max(head.ahead, last + 1);
+  for (Head& head : heads_) {
+    if (head.streak == 0 || head.stretch != first || !head.has_no_end) continue;
+    head.ahead = std::max(first, end);
+    head.has_no_end = false;
+  }
 }
 
 }  // namespace lamina

@@ -41,10 +41,12 @@ std::vector<Part> PartsOf(const std::vector<std::shared_ptr<Layer>>& layers) {
 
 // The end of a single zstd frame may take long, since all before it is decoded first; each try goes
 // on where the last one ended.
-Status FetchPart(const Part& part, const std::atomic<bool>& cancelled) {
+Status FetchPart(const Part& part, const std::atomic<bool>& cancelled,
+                 const std::atomic<bool>& given_up) {
   const uint64_t tries = 3 + part.layer->index().facts().blob_size / kBytesOfATry;
   for (uint64_t tried = 1;; ++tried) {
     if (cancelled) return Error{Code::kCancelled, "lamina is stopping"};
+    if (given_up) return Error{Code::kCancelled, "nobody waits for the image any more"};
     Status done = part.layer->cache().Fetch(part.first, part.last, Deadline::After(kTry));
     if (done.has_value() || done.error().code != Code::kTimeout || tried == tries) return done;
   }
@@ -55,10 +57,14 @@ class PartFetcher {
  public:
   PartFetcher(std::vector<Part> parts, const std::atomic<bool>& cancelled)
       : parts_(std::move(parts)), cancelled_(cancelled) {}
-  ~PartFetcher() { JoinThreads(); }
+  ~PartFetcher() {
+    GiveUp();
+    JoinThreads();
+  }
 
   void Start() {
     const size_t count = std::min(parts_.size(), TransferThreads::kPerHost);
+    threads_.reserve(count);
     try {
       while (threads_.size() < count) {
         Begin();
@@ -114,7 +120,7 @@ class PartFetcher {
     End();
   }
   Status FetchGuarded(const Part& part) noexcept try {
-    return FetchPart(part, cancelled_);
+    return FetchPart(part, cancelled_, given_up_);
   } catch (const std::exception& failure) {
     return Error{Code::kInternal, failure.what()};
   }
@@ -147,7 +153,8 @@ Status Image::FetchAll(const std::function<bool(uint64_t, uint64_t)>& progress) 
   for (bool ended = false; !ended;) {
     const uint64_t done = fetcher.WaitForMore(told, &ended);
     if (layers_.cancelled()) break;
-    if (progress && !progress(told = done, all)) {
+    told = done;
+    if (progress && !progress(done, all)) {
       fetcher.GiveUp();
       RETURN_IF_ERROR(fetcher.Join());
       return Error{Code::kCancelled, "nobody waits for the image any more"};

@@ -10,6 +10,7 @@
 #include "index/chunk_reader.h"
 #include "index/chunk_run.h"
 #include "index/verified_range.h"
+#include "index/window_budget.h"
 
 namespace lamina {
 namespace {
@@ -48,9 +49,14 @@ void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>
   }
 }
 
-void LayerChunks::SetCache(std::weak_ptr<LayerCache> cache) {
+void LayerChunks::SetLayer(std::weak_ptr<Layer> layer) {
   MutexLock lock(mutex_);
-  cache_ = std::move(cache);
+  layer_ = std::move(layer);
+}
+
+std::weak_ptr<Layer> LayerChunks::OwnLayer() {
+  MutexLock lock(mutex_);
+  return layer_;
 }
 
 std::vector<LayerChunks::Place> LayerChunks::Places() {
@@ -88,7 +94,8 @@ std::optional<uint32_t> LayerChunks::Checksum(uint64_t chunk) const {
   return record ? record->checksum : std::nullopt;
 }
 
-Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) {
+Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline,
+                            Urgency urgency) {
   const std::vector<Place> places = Places();
   if (places.empty())
     return Error{Code::kUnavailable,
@@ -99,9 +106,10 @@ Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline&
     if (attempt > 0) std::fill(out.begin(), out.end(), uint8_t{0});
     const Place& place = places[attempt % places.size()];
     const size_t left = attempt < places.size() ? places.size() - attempt : 1;
-    last = ProduceFrom(place, chunk, out, Share(deadline, left));
+    Attempt tried = ProduceFrom(place, chunk, out, Share(deadline, left), urgency);
+    last = std::move(tried.done);
     if (last.has_value()) return last;
-    if (places.size() > 1) Shun(place);
+    if (places.size() > 1 && tried.tells_of_place) Shun(place);
     // Only wrong bytes are worth asking the same place again: it has retried everything else
     // itself.
     if (attempt + 1 >= places.size() && last.error().code != Code::kCorrupt) return last;
@@ -124,8 +132,15 @@ Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlob(const Place& place) {
   return blob;
 }
 
-Result<Quota::Share> LayerChunks::TakeMemory(uint64_t first, uint64_t last, Urgency urgency,
-                                             const Deadline& deadline) {
+Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlobFor(const Place& place, Urgency urgency) {
+  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> blob, OpenBlob(place));
+  if (urgency == Urgency::kReader) return blob;  // as it is
+  auto other = blob->WithUrgency(urgency);
+  return other ? std::move(other) : std::move(blob);
+}
+
+Result<Quota::Share> LayerChunks::TakeMemory(const BlobSource& blob, uint64_t first, uint64_t last,
+                                             Urgency urgency, const Deadline& deadline) {
   uint64_t flat = 0;
   for (uint64_t chunk = first; chunk <= last; ++chunk) {
     const ChunkExtent extent = Extent(chunk);
@@ -135,32 +150,34 @@ Result<Quota::Share> LayerChunks::TakeMemory(uint64_t first, uint64_t last, Urge
         index_->piece_count() > 0 ? flat + extent.flat_length : std::max(flat, extent.flat_length);
   }
   const uint64_t bytes = std::min(RunBytes(*index_, first, last), kOneFetch) + flat;
-  auto share = resources_.memory->Take(bytes, urgency, deadline);
+  auto share = resources_.memory->Take(bytes, urgency, deadline, OwnerOf(blob.origin()));
   if (share) return *std::move(share);
   return Error{Code::kTimeout, "other transfers took all memory that there is for them"};
 }
 
-Status LayerChunks::ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
-                                const Deadline& deadline) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenBlob(place));
-  ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(chunk, chunk, Urgency::kReader, deadline));
-  std::shared_ptr<LayerCache> cache;
-  {
-    MutexLock lock(mutex_);
-    cache = cache_.lock();
-  }
+Error LayerChunks::OfLayer(const Error& error, const BlobSource& blob) const {
+  return error.Within(
+      fmt::format("layer {} from {}", index_->facts().blob_digest.ToString(), blob.origin()));
+}
+
+LayerChunks::Attempt LayerChunks::ProduceFrom(const Place& place, uint64_t chunk,
+                                              MutableByteSpan out, const Deadline& deadline,
+                                              Urgency urgency) {
+  const auto blob = OpenBlobFor(place, urgency);
+  if (!blob) return {blob.error()};
+  const auto memory = TakeMemory(**blob, chunk, chunk, urgency, deadline);
+  if (!memory) return {OfLayer(memory.error(), **blob), false};
+  const std::shared_ptr<Layer> layer = OwnLayer().lock();
   const PassingChunk passing = [&](uint64_t other, ByteSpan bytes) {
-    if (cache) cache->Offer(other, bytes);
+    if (layer) layer->cache().Offer(other, bytes);
   };
   ++resources_.counters->chunk_fetches;
   const auto begun = Deadline::Clock::now();
   Status done =
-      DecodeChunk(*index_, chunk, *blob, out, deadline, passing, resources_.decoding.get());
-  if (!done)
-    return done.error().Within(
-        fmt::format("layer {} from {}", index_->facts().blob_digest.ToString(), blob->origin()));
+      DecodeChunk(*index_, chunk, **blob, out, deadline, passing, resources_.decoding.get());
+  if (!done) return {OfLayer(done.error(), **blob)};
   NoteSpeed(RunBytes(*index_, chunk, chunk), begun);
-  return done;
+  return {done};
 }
 
 // --- runs ----------------------------------------------------------------------------------------
@@ -178,10 +195,15 @@ bool LayerChunks::MayReadAhead(uint64_t first, uint64_t last) const {
   return RunBytes(*index_, first, last) <= kOneFetch;
 }
 
-bool LayerChunks::Post(std::function<void()> job) {
+// The layer stays open while the job runs. Were only its cache left, whoever opens the layer again
+// would get a second cache of the same file, and nothing is evicted from a file that two have.
+void LayerChunks::Post(std::function<void()> job) {
   const std::vector<Place> places = Places();
-  return !places.empty() &&
-         resources_.threads->Post(places.front().source->pool_key(), std::move(job));
+  if (places.empty()) return;
+  resources_.threads->Post(places.front().source->pool_key(),
+                           [weak = OwnLayer(), job = std::move(job)] {
+                             if (const std::shared_ptr<Layer> open = weak.lock()) job();
+                           });
 }
 
 Status LayerChunks::ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink,
@@ -198,29 +220,29 @@ Status LayerChunks::ProduceRun(uint64_t first, uint64_t last, const ChunkSink& s
   for (size_t i = 0; i < places.size() && !deadline.passed(); ++i) {
     while (next < last && Extent(next).zero) ++next;
     const Deadline share = Share(deadline, places.size() - i);
-    done = ProduceRunFrom(places[i], next, last, counted, share, urgency);
+    Attempt tried = ProduceRunFrom(places[i], next, last, counted, share, urgency);
+    done = std::move(tried.done);
     if (done || next > last) return done;
-    if (places.size() > 1) Shun(places[i]);
+    if (places.size() > 1 && tried.tells_of_place) Shun(places[i]);
     if (done.error().code == Code::kCorrupt) return done;
   }
   return done;
 }
 
-Status LayerChunks::ProduceRunFrom(const Place& place, uint64_t first, uint64_t last,
-                                   const ChunkSink& sink, const Deadline& deadline,
-                                   Urgency urgency) {
-  ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> blob, OpenBlob(place));
-  if (auto other = blob->WithUrgency(urgency)) blob = std::move(other);
-  ASSIGN_OR_RETURN(const Quota::Share memory, TakeMemory(first, last, urgency, deadline));
+LayerChunks::Attempt LayerChunks::ProduceRunFrom(const Place& place, uint64_t first, uint64_t last,
+                                                 const ChunkSink& sink, const Deadline& deadline,
+                                                 Urgency urgency) {
+  const auto blob = OpenBlobFor(place, urgency);
+  if (!blob) return {blob.error()};
+  const auto memory = TakeMemory(**blob, first, last, urgency, deadline);
+  if (!memory) return {OfLayer(memory.error(), **blob), false};
   const auto begun = Deadline::Clock::now();
-  Status done = DecodeRun(*index_, first, last, *blob, deadline, sink, resources_.decoding.get());
+  Status done = DecodeRun(*index_, first, last, **blob, deadline, sink, resources_.decoding.get());
   if (!done && done.error().code == Code::kTimeout)
     NoteSpeed(RunBytes(*index_, first, last) / 2, begun);
-  if (!done)
-    return done.error().Within(
-        fmt::format("layer {} from {}", index_->facts().blob_digest.ToString(), blob->origin()));
+  if (!done) return {OfLayer(done.error(), **blob)};
   NoteSpeed(RunBytes(*index_, first, last), begun);
-  return done;
+  return {done};
 }
 
 // A reader may wait for a chunk at the end of what is joined.

@@ -18,6 +18,7 @@
 
 namespace lamina {
 
+class Layer;
 class TransferThreads;
 struct DecodeResources;
 struct LayerCounters;
@@ -37,20 +38,22 @@ class LayerChunks : public ChunkOwner {
   // More places that hold the blob, nearest first. The same origin counts once.
   void AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
                   const Descriptor& descriptor);
-  // Chunks that are decoded on the way to another one go here.
-  void SetCache(std::weak_ptr<LayerCache> cache);
+  // Whose chunks these are. Those that are decoded on the way to another one go to its cache, and
+  // what is posted runs while it is open.
+  void SetLayer(std::weak_ptr<Layer> layer);
 
   uint64_t chunk_count() const override;
   uint64_t flat_size() const override;
   ChunkExtent Extent(uint64_t chunk) const override;
-  Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline) override;
+  Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline& deadline,
+                 Urgency urgency) override;
   std::optional<uint32_t> Checksum(uint64_t chunk) const override;
   uint64_t LastOfRun(uint64_t first, uint64_t last) const override;
   Status ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink, const Deadline& deadline,
                     Urgency urgency) override;
   uint64_t EndOfReadAhead(uint64_t last) const override;
   bool MayReadAhead(uint64_t first, uint64_t last) const override;
-  bool Post(std::function<void()> job) override;
+  void Post(std::function<void()> job) override;
 
  private:
   struct Place {
@@ -61,17 +64,25 @@ class LayerChunks : public ChunkOwner {
     // Of a registry: it knows where the registry redirects to.
     std::shared_ptr<BlobSource> blob = {};
   };
+  // A failure for want of memory says nothing of the place.
+  struct Attempt {
+    Status done;
+    bool tells_of_place = true;
+  };
+  std::weak_ptr<Layer> OwnLayer();
   // In the order in which to ask: local ones, then the rest, then those that failed of late.
   std::vector<Place> Places();
   void Shun(const Place& place);
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Place& place);
-  // Room for what is fetched and decoded at a time.
-  Result<Quota::Share> TakeMemory(uint64_t first, uint64_t last, Urgency urgency,
-                                  const Deadline& deadline);
-  Status ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
-                     const Deadline& deadline);
-  Status ProduceRunFrom(const Place& place, uint64_t first, uint64_t last, const ChunkSink& sink,
-                        const Deadline& deadline, Urgency urgency);
+  Result<std::shared_ptr<BlobSource>> OpenBlobFor(const Place& place, Urgency urgency);
+  // Room for what is fetched and decoded at a time, on the account of the blob's server.
+  Result<Quota::Share> TakeMemory(const BlobSource& blob, uint64_t first, uint64_t last,
+                                  Urgency urgency, const Deadline& deadline);
+  Attempt ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
+                      const Deadline& deadline, Urgency urgency);
+  Attempt ProduceRunFrom(const Place& place, uint64_t first, uint64_t last, const ChunkSink& sink,
+                         const Deadline& deadline, Urgency urgency);
+  Error OfLayer(const Error& error, const BlobSource& blob) const;
   void NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun);
 
   const std::shared_ptr<const LayerIndex> index_;
@@ -79,7 +90,7 @@ class LayerChunks : public ChunkOwner {
   std::atomic<uint64_t> most_joined_;  // blob bytes; what comes within a second or two
   Mutex mutex_;                        // leaf
   std::vector<Place> places_ GUARDED_BY(mutex_);
-  std::weak_ptr<LayerCache> cache_ GUARDED_BY(mutex_);
+  std::weak_ptr<Layer> layer_ GUARDED_BY(mutex_);
 };
 
 }  // namespace lamina

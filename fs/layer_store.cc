@@ -359,10 +359,10 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
         ASSIGN_OR_RETURN(auto cache,
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,
                                           cache_counters_, cache_budget_));
-        chunks->SetCache(cache);
         std::shared_ptr<Layer> layer(
             new Layer(index, std::move(chunks), std::move(cache),
                       leases_.Take({Leases::OfLayer(request.descriptor.digest)})));
+        layer->chunks_->SetLayer(layer);
         MutexLock lock(mutex_);
         std::erase_if(open_, [](const auto& item) { return item.second.expired(); });
         open_.insert_or_assign(request.descriptor.digest, layer);

@@ -102,14 +102,15 @@ Result<RawReader> OpenReader(const ChunkWork& work) {
 }
 
 // For whoever wants the chunk `next`, or one behind it, of the same frame.
-void Pause(const ChunkWork& work, uint64_t next, RawReader reader) {
+void Pause(const ChunkWork& work, uint64_t next, bool gave_up, RawReader reader) {
   if (!MayPause(work) || !reader.usable()) return;
   const auto chunk = work.index.Chunk(next);
   if (!chunk) return;
   const auto checkpoint = work.index.CheckpointAt(chunk->checkpoint);
   const bool inside = checkpoint && reader.raw_position() >= checkpoint->raw_offset;
   work.shared->paused.Put(work.index.facts().blob_digest,
-                          inside ? chunk->checkpoint : work.chunk.checkpoint, std::move(reader));
+                          inside ? chunk->checkpoint : work.chunk.checkpoint, gave_up,
+                          std::move(reader));
 }
 
 Status Decode(const ChunkWork& work) {
@@ -118,7 +119,8 @@ Status Decode(const ChunkWork& work) {
   if (work.passing) done = OfferPassing(work, reader);
   if (done) done = PlacePayload(work.index, work.chunk, reader, work.out);
   if (done) return VerifyChunk(work.index, work.number, work.out);
-  if (done.error().code == Code::kTimeout) Pause(work, work.number, std::move(reader));
+  if (done.error().code == Code::kTimeout)
+    Pause(work, work.number, /*gave_up=*/true, std::move(reader));
   return done;
 }
 
@@ -152,7 +154,8 @@ Status DecodeInOrder(const ChunkWork& work, uint64_t last, const ChunkTaker& tak
   const auto end = work.index.Chunk(last);
   const auto behind = work.index.Chunk(last + 1);
   const bool same_frame = end && behind && !behind->zero && end->checkpoint == behind->checkpoint;
-  if (done ? same_frame : done.error().code == Code::kTimeout) Pause(work, next, std::move(reader));
+  const bool gave_up = !done && done.error().code == Code::kTimeout;
+  if (gave_up || (done && same_frame)) Pause(work, next, gave_up, std::move(reader));
   return done;
 }
 

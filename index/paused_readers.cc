@@ -16,8 +16,11 @@ constexpr std::chrono::minutes kKept(5);
 std::vector<PausedReaders::Paused> PausedReaders::Surplus() {
   std::vector<Paused> surplus;
   while (!paused_.empty() && (paused_.size() > kMostPaused || paused_.front().end.passed())) {
-    surplus.push_back(std::move(paused_.front()));
-    paused_.erase(paused_.begin());
+    auto at = paused_.begin();
+    if (!at->end.passed()) at = std::ranges::find(paused_, false, &Paused::gave_up);
+    if (at == paused_.end()) at = paused_.begin();
+    surplus.push_back(std::move(*at));
+    paused_.erase(at);
   }
   return surplus;
 }
@@ -38,10 +41,10 @@ std::optional<RawReader> PausedReaders::Take(const Digest& layer, uint32_t check
   return found;
 }
 
-void PausedReaders::Put(const Digest& layer, uint32_t checkpoint, RawReader reader) {
+void PausedReaders::Put(const Digest& layer, uint32_t checkpoint, bool gave_up, RawReader reader) {
   std::vector<Paused> surplus;  // let go after the lock
   MutexLock lock(mutex_);
-  paused_.push_back({layer, checkpoint, Deadline::After(kKept), std::move(reader)});
+  paused_.push_back({layer, checkpoint, gave_up, Deadline::After(kKept), std::move(reader)});
   surplus = Surplus();
 }
 

@@ -1,9 +1,11 @@
 #pragma once
 
-// PausedReaders: the decoders of reads whose deadline passed. A zstd frame cannot be entered in the
+// PausedReaders: the decoders of reads that ended within a zstd frame. It cannot be entered in the
 // middle, so without them a chunk that lies further in its frame than one deadline reaches could
-// never be read: the next read goes on where the last one gave up. A few at most are held, the
-// newest, and none for long once others are asked for. Any thread; never blocks.
+// never be read: the next read goes on where the last one gave up. Where the last one got what it
+// wanted, the next saves decoding what lies before. A few at most are held, those that gave up
+// before others and then the newest, and none for long once others are asked for. Any thread; never
+// blocks.
 
 #include <cstdint>
 #include <optional>
@@ -22,12 +24,15 @@ class PausedReaders {
   // it.
   std::optional<RawReader> Take(const Digest& layer, uint32_t checkpoint, uint64_t raw_offset)
       EXCLUDES(mutex_);
-  void Put(const Digest& layer, uint32_t checkpoint, RawReader reader) EXCLUDES(mutex_);
+  // `gave_up`: its deadline passed before it got what it wanted.
+  void Put(const Digest& layer, uint32_t checkpoint, bool gave_up, RawReader reader)
+      EXCLUDES(mutex_);
 
  private:
   struct Paused {
     Digest layer;
     uint32_t checkpoint;
+    bool gave_up;
     Deadline end;
     RawReader reader;
   };

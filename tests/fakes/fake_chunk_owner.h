@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "base/mutex.h"
@@ -37,11 +38,12 @@ class FakeChunkOwner : public ChunkOwner {
   uint64_t flat_size() const override { return flat_size_; }
   ChunkExtent Extent(uint64_t chunk) const override { return extents_[chunk]; }
 
-  Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline&) override {
+  Status Produce(uint64_t chunk, MutableByteSpan out, const Deadline&, Urgency urgency) override {
     {
       MutexLock lock(mutex_);
       ++begun_;
       ++produced_[chunk];
+      urgencies_.insert(urgency);
       changed_.NotifyAll();
       while (held_) changed_.WaitUntil(mutex_, Deadline::After(std::chrono::seconds(1)));
     }
@@ -93,6 +95,12 @@ class FakeChunkOwner : public ChunkOwner {
     return produced_[chunk];
   }
 
+  // Of all fetches so far.
+  std::set<Urgency> urgencies() {
+    MutexLock lock(mutex_);
+    return urgencies_;
+  }
+
   std::atomic<bool> failing{false};
   std::function<void(uint64_t chunk)> on_produce;  // called in each fetch; may throw
 
@@ -113,6 +121,7 @@ class FakeChunkOwner : public ChunkOwner {
   bool held_ GUARDED_BY(mutex_) = false;
   uint64_t begun_ GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, uint64_t> produced_ GUARDED_BY(mutex_);
+  std::set<Urgency> urgencies_ GUARDED_BY(mutex_);
 };
 
 }  // namespace lamina

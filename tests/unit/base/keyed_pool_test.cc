@@ -129,6 +129,41 @@ TEST(KeyedPoolTest, WithoutAnyThreadJobsRunInTheCaller) {
   pool.Stop();
 }
 
+TEST(KeyedPoolTest, WhatMayBeLostIsDroppedWhereThereIsNoThread) {
+  int threads = 0;
+  const auto start = [&](const std::function<void()>& body) {
+    return ++threads > 1 ? std::thread(body) : NoThread(body);
+  };
+  KeyedPool pool({.drops_above = 64, .start_thread = start});
+  std::atomic<int> lost{0};
+  std::atomic<int> ran{0};
+  EXPECT_FALSE(pool.Post("k", [&] { ++lost; }));
+  EXPECT_TRUE(pool.Post("k", [&] { ++ran; })) << "by now there are threads";
+  pool.Stop();
+  EXPECT_FALSE(pool.Post("k", [&] { ++lost; }));
+  EXPECT_EQ(ran, 1);
+  EXPECT_EQ(lost, 0);
+}
+
+TEST(KeyedPoolTest, WhatMayBeLostIsRefusedWhereMuchWaits) {
+  std::promise<void> release;
+  const auto held = release.get_future().share();
+  std::atomic<int> ran{0};
+  KeyedPool pool({.max_threads = 4, .per_key = 1, .for_local = 4, .drops_above = 3});
+  std::promise<void> running;
+  ASSERT_TRUE(pool.Post("k", [&] {
+    running.set_value();
+    held.wait();
+  }));
+  running.get_future().wait();
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(pool.Post("k", [&] { ++ran; }));
+  EXPECT_FALSE(pool.Post("k", [&] { ++ran; }));
+  EXPECT_TRUE(pool.Post("other", [&] { ++ran; }));
+  release.set_value();
+  pool.Stop();
+  EXPECT_EQ(ran, 4);
+}
+
 TEST(KeyedPoolTest, WhatFindsNoThreadOfItsOwnWaitsForOneThatLives) {
   std::promise<void> release;
   const auto held = release.get_future().share();

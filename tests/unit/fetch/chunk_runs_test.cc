@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -27,10 +28,11 @@ class JoiningOwner : public FakeChunkOwner {
     return std::min(last, first + most_joined - 1);
   }
   Status ProduceRun(uint64_t first, uint64_t last, const ChunkSink& sink, const Deadline&,
-                    Urgency) override {
+                    Urgency urgency) override {
     {
       std::lock_guard lock(mutex_);
       runs_.emplace_back(first, last);
+      run_urgencies_.insert(urgency);
     }
     if (on_run) on_run();
     for (uint64_t chunk = first; chunk <= last; ++chunk) {
@@ -47,15 +49,18 @@ class JoiningOwner : public FakeChunkOwner {
     return {};
   }
   bool MayReadAhead(uint64_t, uint64_t) const override { return reads_ahead; }
-  bool Post(std::function<void()> job) override {
+  void Post(std::function<void()> job) override {
     std::lock_guard lock(mutex_);
     posted_.push_back(std::move(job));
-    return true;
   }
 
   std::vector<Joined> runs() const {
     std::lock_guard lock(mutex_);
     return runs_;
+  }
+  std::set<Urgency> run_urgencies() const {
+    std::lock_guard lock(mutex_);
+    return run_urgencies_;
   }
   // By runs and alone.
   uint64_t TimesFetched(uint64_t chunk) {
@@ -90,6 +95,7 @@ class JoiningOwner : public FakeChunkOwner {
  private:
   mutable std::mutex mutex_;
   std::vector<Joined> runs_;
+  std::set<Urgency> run_urgencies_;
   std::map<uint64_t, uint64_t> came_;
   std::deque<std::function<void()>> posted_;
 };
@@ -228,6 +234,35 @@ TEST_F(ChunkRunsTest, FetchBringsWhatIsMissingByWideRequests) {
   EXPECT_TRUE(cache_->Ready(0, 20 * kChunk));
 }
 
+TEST_F(ChunkRunsTest, WhatIsFetchedAsAWholeIsLessUrgentThanReaders) {
+  OpenJoining(20);
+  joining_->most_joined = 8;
+  ASSERT_TRUE(cache_->Fetch(0, 16, Soon()));
+  EXPECT_EQ(joining_->begun(), 1u) << "the last one alone";
+  EXPECT_EQ(joining_->urgencies(), (std::set{Urgency::kAhead}));
+  EXPECT_EQ(joining_->run_urgencies(), (std::set{Urgency::kAhead}));
+  ASSERT_TRUE(ReadsRight(17 * kChunk, 3 * kChunk));
+  EXPECT_EQ(joining_->run_urgencies(), (std::set{Urgency::kReader, Urgency::kAhead}));
+}
+
+TEST_F(ChunkRunsTest, AReaderDoesNotFailWithAFetchOfTheWholeThatHeJoined) {
+  OpenJoining(8);
+  std::atomic<int> fetches{0};
+  joining_->on_produce = [&](uint64_t) {
+    if (++fetches > 1) return joining_->failing.store(false);
+    while (counters_->joined.load() == 0) std::this_thread::yield();
+    joining_->failing = true;
+  };
+  std::thread reader;
+  std::thread fetcher([this] { EXPECT_FALSE(cache_->Fetch(3, 3, Soon())); });
+  while (fetches == 0) std::this_thread::yield();
+  reader = std::thread([this] { EXPECT_TRUE(ReadsChunk(3)); });
+  fetcher.join();
+  reader.join();
+  EXPECT_EQ(joining_->produced(3), 2u);
+  EXPECT_EQ(joining_->urgencies(), (std::set{Urgency::kReader, Urgency::kAhead}));
+}
+
 TEST_F(ChunkRunsTest, WhoReadsInOrderIsReadAheadFor) {
   OpenJoining(100);
   joining_->most_joined = 8;
@@ -248,9 +283,9 @@ TEST_F(ChunkRunsTest, WhatWasFetchedAheadAndNeverReadIsCounted) {
   OpenJoining(100);
   for (uint64_t chunk = 0; chunk < 3; ++chunk) EXPECT_TRUE(ReadsChunk(chunk));
   joining_->RunPosted();
-  EXPECT_EQ(counters_->ahead_bytes.load(), 2 * kChunk);
+  EXPECT_EQ(counters_->ahead_bytes.load(), 2u << 20) << "the first stretch";
   cache_.reset();
-  EXPECT_EQ(counters_->ahead_wasted_bytes.load(), 2 * kChunk);
+  EXPECT_EQ(counters_->ahead_wasted_bytes.load(), 2u << 20);
   EXPECT_EQ(counters_->ahead_used_bytes.load(), 0u);
 }
 
@@ -274,6 +309,64 @@ TEST_F(ChunkRunsTest, AReaderDoesNotFailWithWhatWasFetchedAheadForHim) {
   joining_->RunPosted();
   reader.join();
   EXPECT_EQ(joining_->produced(3), 1u);
+}
+
+class SmallCacheTest : public ChunkRunsTest {
+ protected:
+  void OpenWithLimit(uint64_t limit, uint64_t blocks, uint64_t flat) {
+    cache_.reset();
+    if (budget_) budget_->Clear(layer_.PathName());
+    joining_ = std::make_shared<JoiningOwner>(flat / (blocks * 4096), blocks);
+    owner_ = joining_;
+    budget_ = CacheBudget::Open(folder_.path(), limit);
+    auto opened = LayerCache::Open(folder_.path(), layer_, owner_, counters_, budget_);
+    ASSERT_TRUE(opened) << opened.error().message;
+    cache_ = std::move(opened).value();
+  }
+  // Reads a layer of `flat` bytes in order. The most bytes that were fetched ahead at a time.
+  uint64_t AheadWithLimit(uint64_t limit, uint64_t blocks, uint64_t flat = 12u << 20) {
+    OpenWithLimit(limit, blocks, flat);
+    std::vector<uint8_t> out(blocks * 4096);
+    uint64_t most = 0;
+    for (uint64_t at = 0; at < owner_->flat_size(); at += out.size()) {
+      EXPECT_TRUE(cache_->Read(at, out, Soon()));
+      const uint64_t before = counters_->ahead_bytes.load();
+      joining_->RunPosted();
+      most = std::max(most, counters_->ahead_bytes.load() - before);
+    }
+    return most;
+  }
+  std::shared_ptr<CacheBudget> budget_;
+};
+
+TEST_F(SmallCacheTest, AStretchIsAPartOfASmallCacheWhateverTheSizeOfItsChunks) {
+  EXPECT_EQ(AheadWithLimit(CacheBudget::kUnlimited, 16), 64 * kChunk) << "chunks at a time";
+  EXPECT_EQ(AheadWithLimit(CacheBudget::kUnlimited, 256, 40u << 20), 16u << 20);
+  EXPECT_EQ(AheadWithLimit(32u << 20, 256), 2u << 20);
+  EXPECT_EQ(AheadWithLimit(32u << 20, 16), 2u << 20);
+  EXPECT_EQ(AheadWithLimit(32u << 20, 1024), 0u) << "a chunk of 4 MiB is too much";
+  EXPECT_EQ(AheadWithLimit(8u << 20, 256), 0u);
+}
+
+TEST_F(SmallCacheTest, WhatIsFetchedAheadIsUsedOrEvictedOrStillThere) {
+  EXPECT_GT(AheadWithLimit(32u << 20, 16), 0u);
+  budget_->Clear(layer_.PathName());
+  EXPECT_EQ(counters_->ahead_used_bytes.load() + counters_->ahead_wasted_bytes.load(),
+            counters_->ahead_bytes.load());
+}
+
+TEST_F(SmallCacheTest, WhatWasFetchedAheadAndCouldNotBeKeptIsWasted) {
+  OpenWithLimit(32u << 20, 16, 12u << 20);
+  for (uint64_t chunk = 0; chunk < 3; ++chunk) EXPECT_TRUE(ReadsChunk(chunk));
+  budget_->SetPinned({layer_.PathName()});
+  CacheBudget::Account other(budget_, Digest::Sha256(AsBytes("another layer")));
+  const auto all = other.Reserve(budget_->limit() - budget_->used());
+  ASSERT_TRUE(all) << all.error().message;
+  joining_->RunPosted();
+  EXPECT_EQ(counters_->ahead_bytes.load(), 2u << 20);
+  EXPECT_EQ(counters_->ahead_wasted_bytes.load(), 2u << 20);
+  EXPECT_TRUE(ReadsChunk(3));
+  EXPECT_EQ(counters_->ahead_used_bytes.load(), 0u) << "it was fetched again";
 }
 
 TEST_F(ChunkRunsTest, NothingIsFetchedAheadWhereNothingCanBeKept) {

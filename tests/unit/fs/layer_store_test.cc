@@ -6,8 +6,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <future>
 #include <thread>
 
+#include "fs/layer_chunks.h"
+#include "fs/transfer_threads.h"
 #include "tests/fakes/faulty_source.h"
 #include "tests/unit/fs/fs_fixture.h"
 
@@ -107,6 +110,36 @@ TEST_F(LayerStoreTest, ASourceThatFailedIsAskedLast) {
     EXPECT_TRUE(read) << read.error().message;
   }
   EXPECT_EQ(bad->opened(), before + 1) << "asked once, then known to be away";
+}
+
+// A second cache of the same file would never be evicted from.
+TEST_F(LayerStoreTest, ALayerStaysOpenWhileItIsReadAhead) {
+  const auto source = Source("https://good");
+  auto layer = layers_->Get(From({source}));
+  ASSERT_TRUE(layer) << layer.error().message;
+  const auto threads = std::make_shared<TransferThreads>();
+  ChunkResources resources;
+  resources.threads = threads;
+  LayerChunks chunks((*layer)->shared_index(), resources);
+  chunks.AddSources({source}, *descriptor_);
+  chunks.SetLayer(*layer);
+  const Layer* const open = layer->get();
+  std::weak_ptr<Layer> weak = *layer;
+  std::promise<void> running;
+  std::promise<void> release;
+  chunks.Post([&] {
+    running.set_value();
+    release.get_future().wait();
+  });
+  running.get_future().wait();
+  layer = Error{};
+  EXPECT_EQ(layers_->Get(From({source}))->get(), open);
+  release.set_value();
+  while (!weak.expired()) std::this_thread::yield();
+  bool ran = false;
+  chunks.Post([&] { ran = true; });
+  threads->Stop();
+  EXPECT_FALSE(ran) << "nobody has the layer open";
 }
 
 TEST_F(LayerStoreTest, AnIndexIsHeldAgainstEveryImage) {

@@ -337,6 +337,22 @@ TEST(ChunkReaderTest, APausedReadDoesNotServeAnEarlierChunk) {
     EXPECT_TRUE(*layer.Decode(number, {}, &shared) == layer.Flat(*layer.index->Chunk(number)));
 }
 
+TEST(ChunkReaderTest, RunsThatEndWithinAFrameTakeNoPlaceFromReadsThatGaveUp) {
+  Layer layer = OneFrame("random.Random(2).randbytes(20 << 20)");
+  DecodeResources shared;
+  ASSERT_FALSE(DecodeUntilRead(layer, 19, 2, {}, &shared));
+  const size_t reads = layer.blob.reads.size();
+  const ChunkTaker nobody = [](uint64_t, const std::vector<uint8_t>&) {};
+  for (const char* seed : {"3", "4", "5"}) {
+    Layer other = OneFrame(std::string("random.Random(") + seed + ").randbytes(3 << 20)");
+    ASSERT_TRUE(DecodeRun(*other.index, 0, 1, other.blob, Deadline::After(std::chrono::minutes(1)),
+                          nobody, &shared));
+  }
+  ASSERT_TRUE(layer.Decode(19, {}, &shared));
+  ASSERT_GT(layer.blob.reads.size(), reads);
+  EXPECT_GT(layer.blob.reads.at(reads).first, 0u) << "the frame was begun anew";
+}
+
 TEST(ChunkReaderTest, PassesOnWhatTheSourceSays) {
   Layer layer(SampleTar(), PackedSample("gzip -6"));
   layer.blob.failure = Error{Code::kTimeout, "the registry is slow"};
