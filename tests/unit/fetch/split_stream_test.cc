@@ -47,6 +47,11 @@ struct SplitBlob {
     descriptor.size = size;
     blob = std::make_unique<RegistryBlob>(session, "team/app", descriptor, stream);
   }
+  void ExpectWhole(const std::string& bytes) const {
+    std::string out;
+    ASSERT_TRUE(StreamInto(*blob, 0, &out));
+    EXPECT_TRUE(out == bytes);
+  }
   HttpServer server;
   std::shared_ptr<RegistrySession> session;
   std::unique_ptr<RegistryBlob> blob;
@@ -129,9 +134,7 @@ TEST(SplitStreamTest, ManyStreamsHaveNoMoreHelpersThanThereIsMemory) {
 TEST(SplitStreamTest, AServerWithoutRangesSendsItOnce) {
   const std::string& blob = LargeBlob();
   SplitBlob fake([&](const FakeRequest&) { return Bytes(blob); }, WithMemory(), blob.size());
-  std::string out;
-  ASSERT_TRUE(StreamInto(*fake.blob, 0, &out));
-  EXPECT_TRUE(out == blob);
+  fake.ExpectWhole(blob);
   EXPECT_EQ(fake.server.requests().size(), 1u);
   EXPECT_EQ(fake.session->counters().blob_bytes, blob.size());
 }
@@ -140,9 +143,7 @@ TEST(SplitStreamTest, SmallBlobsAreNotSplit) {
   const std::string blob = PatternBytes(SplitStream::kLeast - 1);
   SplitBlob fake([&](const FakeRequest& request) { return ServeBlob(request, blob); }, WithMemory(),
                  blob.size());
-  std::string out;
-  ASSERT_TRUE(StreamInto(*fake.blob, 0, &out));
-  EXPECT_TRUE(out == blob);
+  fake.ExpectWhole(blob);
   EXPECT_EQ(RangesOf(fake.server), (std::multiset<std::string>{""}));
 }
 
@@ -151,9 +152,7 @@ TEST(SplitStreamTest, AStreamThatIsFastEnoughForItsSinkIsLeftAlone) {
   const std::string& blob = LargeBlob();
   SplitBlob fake([&](const FakeRequest& request) { return ServeBlob(request, blob); }, WithMemory(),
                  blob.size(), {.split_from = 1});
-  std::string out;
-  ASSERT_TRUE(StreamInto(*fake.blob, 0, &out));
-  EXPECT_TRUE(out == blob);
+  fake.ExpectWhole(blob);
   EXPECT_EQ(fake.server.requests().size(), 2u);
   EXPECT_EQ(fake.session->counters().blob_bytes, blob.size());
 }
@@ -164,9 +163,7 @@ TEST(SplitStreamTest, WithoutMemoryItIsOneStream) {
   const auto all = options.memory->TryTake(64u << 20, Urgency::kReader);
   SplitBlob fake([&](const FakeRequest& request) { return ServeBlob(request, blob); }, options,
                  blob.size());
-  std::string out;
-  ASSERT_TRUE(StreamInto(*fake.blob, 0, &out));
-  EXPECT_TRUE(out == blob);
+  fake.ExpectWhole(blob);
   EXPECT_EQ(fake.server.connections(), 1);
 }
 
