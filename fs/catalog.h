@@ -315,6 +315,9 @@ class Catalog {
   Refreshed RefreshTag(const std::string& repository, const std::string& tag);
   Result<Document> Manifest(const std::string& repository, const Digest& digest,
                             const Sources& sources);
+  // From the sources alone; keeps it.
+  Result<Document> FetchManifest(const std::string& repository, const Digest& digest,
+                                 const Sources& sources);
   // A document of this repository, which the store knows from now on as one of its images.
   Result<ManifestDocument> KnownManifest(const std::string& repository, const Digest& digest);
   Result<std::string> Config(const Descriptor& descriptor, const Sources& sources);

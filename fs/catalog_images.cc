@@ -91,8 +91,13 @@ void Catalog::Keep(const Document& document, const std::string& name) {
 
 Result<Document> Catalog::Manifest(const std::string& repository, const Digest& digest,
                                    const Sources& sources) {
-  const std::string name = KeyOf(repository, digest);
   if (auto stored = StoredManifest(store_, repository, digest)) return *std::move(stored);
+  return FetchManifest(repository, digest, sources);
+}
+
+Result<Document> Catalog::FetchManifest(const std::string& repository, const Digest& digest,
+                                        const Sources& sources) {
+  const std::string name = KeyOf(repository, digest);
   ASSIGN_OR_RETURN(Document document,
                    FromAnyOf<Document>(sources, name, NameBound(),
                                        [&](RepositorySource& source, const Deadline& deadline) {
@@ -108,7 +113,7 @@ Result<ManifestDocument> Catalog::KnownManifest(const std::string& repository,
   std::optional<Document> document = StoredManifest(store_, repository, digest);
   if (!document) {
     ASSIGN_OR_RETURN(document,
-                     Manifest(repository, digest, sources_.SourcesOf(repository, digest)));
+                     FetchManifest(repository, digest, sources_.SourcesOf(repository, digest)));
   }
   ASSIGN_OR_RETURN(
       ManifestDocument parsed,
