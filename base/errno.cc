@@ -47,7 +47,7 @@ int ToChangeErrno(Code code) {
 Error ErrnoError(int err, std::string_view what) {
   Code code = Code::kIo;
   if (err == ENOENT || err == ENOTDIR) code = Code::kNotFound;
-  if (err == ENOSPC || err == EDQUOT) code = Code::kNoSpace;
+  if (err == ENOSPC || err == EDQUOT || err == EROFS) code = Code::kNoSpace;
   return Error{code, std::string(what) + ": " + std::generic_category().message(err)};
 }
 

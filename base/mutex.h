@@ -24,6 +24,8 @@ class LAMINA_ATTRIBUTE(capability("mutex")) Mutex {
  public:
   void Lock() LAMINA_ATTRIBUTE(acquire_capability()) { mutex_.lock(); }
   void Unlock() LAMINA_ATTRIBUTE(release_capability()) { mutex_.unlock(); }
+  // For code that is called back under the lock, which the compiler cannot see.
+  void AssertHeld() const LAMINA_ATTRIBUTE(assert_capability()) {}
 
  private:
   friend class CondVar;

@@ -23,7 +23,7 @@ enum class Code {
   kUnavailable,  // the source cannot be reached or failed: retry later or elsewhere
   kTimeout,      // a bound passed while waiting: retry later
   kIo,           // local disk or kernel failed
-  kNoSpace,      // local disk is full
+  kNoSpace,      // local disk takes no more: it is full, or read-only
   kCancelled,    // the caller went away or the daemon is stopping
   kInternal,     // a bug of ours
 };

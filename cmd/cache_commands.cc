@@ -48,6 +48,9 @@ void ShowCacheFigures(const Json& answer) {
                     Number(answer, "write_failures")));
   Print(fmt::format("besides     indexes {}, trees {}, documents {}", Size(answer, "index_bytes"),
                     Size(answer, "tree_bytes"), Size(answer, "document_bytes")));
+  if (const Json& refusal = answer.at("store_refuses"); !refusal.is_null())
+    Print(fmt::format("disk        takes no files since {}, nothing new is kept: {}",
+                      refusal.value("since", ""), EscapeControl(refusal.value("reason", ""))));
   Print("garbage     " + GarbageText(answer.at("garbage")));
   Print(fmt::format("pinned      {} of {} images", Size(answer, "pinned_bytes"),
                     answer.at("pins").size()));

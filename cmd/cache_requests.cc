@@ -64,6 +64,15 @@ std::vector<std::string> TextsOf(const Json& request) {
   return texts;
 }
 
+// Why the disk of the store takes no files now; null where it does.
+Json RefusalJson(Engine& engine) {
+  // Who asks wants to know how it is now. An error is one of the folder, which the rest tells of.
+  (void)engine.paths().spare->DiskTakesFiles().has_value();
+  const auto refusal = engine.paths().DiskRefusal();
+  if (!refusal) return nullptr;
+  return {{"reason", refusal->reason}, {"since", Rfc3339(refusal->since_ns)}};
+}
+
 }  // namespace
 
 Result<Json> ShowCache(Engine& engine, const Json&, const Replies&) {
@@ -90,6 +99,7 @@ Result<Json> ShowCache(Engine& engine, const Json&, const Replies&) {
               {"index_bytes", report.index_bytes},
               {"tree_bytes", report.tree_bytes},
               {"document_bytes", report.document_bytes},
+              {"store_refuses", RefusalJson(engine)},
               {"garbage", CollectedJson(garbage)}};
 }
 

@@ -19,23 +19,27 @@ namespace lamina {
 class Engine {
  public:
   // Makes the folder (0700) where it is missing. kUnavailable where another process holds the
-  // store. `cache_size`: see CacheLimit().
+  // store. Where the disk takes no files, what is there serves, and what comes new is kept in
+  // memory. `cache_size`: see CacheLimit().
   static Result<std::unique_ptr<Engine>> Open(const std::string& store_folder,
                                               const CatalogOptions& options,
                                               const std::string& cache_size = "");
   ~Engine();
 
   const StorePaths& paths() const { return paths_; }
+  // False where what changes in the store ends with this object.
+  bool lasting() const { return lasting_; }
   Store& store() { return *store_; }
   LayerStore& layers() { return *layers_; }
   Catalog& catalog() { return *catalog_; }
   GarbageCollector& garbage() { return *garbage_; }
 
  private:
-  Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
+  Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, bool lasting,
          const CatalogOptions& options, uint64_t cache_limit);
   const StorePaths paths_;
   const UniqueFd lock_;
+  const bool lasting_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<Catalog> catalog_;

@@ -78,18 +78,37 @@ void AllowManyFiles() {
     LogWarning(ErrnoError(errno, "the limit of open files stays as it is").message);
 }
 
+Result<nlohmann::json> Answer(Engine& engine, const nlohmann::json& request,
+                              const Replies& replies) {
+  auto answer = Perform(engine, request, replies);
+  if (answer && answer->is_object() && !engine.lasting() && ChangesStore(request))
+    (*answer)["note"] = "the store's disk takes no files: the change ends with the daemon";
+  return answer;
+}
+
+// Where the disk has no room for one more file, in memory.
+Result<std::unique_ptr<ControlServer>> StartControl(Engine& engine) {
+  const auto handler = [&engine](const nlohmann::json& request, const Replies& replies) {
+    return Answer(engine, request, replies);
+  };
+  const std::string path = engine.paths().NewControlSocket();
+  auto server = ControlServer::Start(path, handler);
+  if (server || !engine.paths().DiskIsToBlame(path, server.error())) return server;
+  return ControlServer::Start(engine.paths().NewControlSocket(), handler);
+}
+
 // Everything that serves, in the order in which it is made; destroyed the other way round.
 Status Serve(const CommonOptions& common, const MountCommand& command,
              const std::function<void()>& ready) {
   ASSIGN_OR_RETURN(const CatalogOptions options, CatalogOptionsOf(common));
   ASSIGN_OR_RETURN(const LogLevel level, LogLevelOf(common));
   ASSIGN_OR_RETURN(const auto gc_after, ParseAge(command.gc_after));
-  RETURN_IF_ERROR(MakeFolders(common.store));
+  ASSIGN_OR_RETURN(const auto refusal, ProbeDisk(common.store));
   // A peer that closes its socket is an error of that write, not the end of the daemon.
   std::signal(SIGPIPE, SIG_IGN);
   AllowManyFiles();
   RETURN_IF_ERROR(StartLog({.level = level,
-                            .file = StorePaths{common.store}.LogFile(),
+                            .file = refusal ? "" : StorePaths{common.store}.LogFile(),
                             .to_stderr = command.foreground}));
   ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options, common.cache_size));
   KeyedPool pool({});
@@ -103,11 +122,7 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
                             .link_aliases = command.link_aliases,
                             .on_ready = ready});
     if (!session) return session.error();
-    const auto control =
-        ControlServer::Start(engine->paths().ControlSocket(),
-                             [&engine](const nlohmann::json& request, const Replies& replies) {
-                               return Perform(*engine, request, replies);
-                             });
+    const auto control = StartControl(*engine);
     if (!control) return control.error();
     std::optional<GarbageKeeper> keeper;
     if (gc_after) keeper.emplace(engine->garbage(), GarbageKeeper::Times{.after = *gc_after});

@@ -190,6 +190,13 @@ Handler HandlerOf(const std::string& command) {
 
 }  // namespace
 
+bool ChangesStore(const Json& request) {
+  static const std::set<std::string> changing{
+      "add",          "forget",    "fetch",        "alias set", "alias rm",
+      "alias import", "cache pin", "cache unpin",  "cache gc",  "cache clear"};
+  return changing.contains(TextOf(request, "command"));
+}
+
 Result<Json> Perform(Engine& engine, const Json& request, const Replies& replies) {
   const std::string command = TextOf(request, "command");
   const Handler handler = HandlerOf(command);

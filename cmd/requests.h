@@ -24,6 +24,9 @@ struct Replies {
   ByteSink data;  // of cat, tree and cp: bytes, in order
 };
 
+// Does the request ask for a change of the store that is to last?
+bool ChangesStore(const nlohmann::json& request);
+
 Result<nlohmann::json> Perform(Engine& engine, const nlohmann::json& request,
                                const Replies& replies);
 

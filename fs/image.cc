@@ -89,16 +89,15 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
   TreeOfImage wanted = TreeOf(documents_.parsed_manifest, documents_.parsed_config, only_layer);
   wanted.options.cancel = &layers_.cancelled();
   for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(layers_.CheckNotRefused(RequestFor(i)));
-  const std::string path = paths_.Tree(wanted.key);
   auto lease = layers_.leases().Take({Leases::OfTree(wanted.key)});
   // A strict image's tree may have been merged when its layers were believed.
   if (strict_) RETURN_IF_ERROR(OpenLayers(count));
-  auto tree = Tree::Open(path);
+  auto tree = Tree::Open(paths_.Tree(wanted.key));
   std::vector<std::shared_ptr<Layer>> layers;  // as far as they had to be opened
   if (!tree) {
     if (tree.error().code != Code::kNotFound)
       LogWarning(fmt::format("{}; merging again", tree.error().message));
-    tree = BuildTreeFile(wanted.options, count, path, &layers);
+    tree = BuildTreeFile(wanted, count, &layers);
   }
   if (!tree) {
     const Error error = tree.error().Within(
@@ -112,14 +111,19 @@ Result<std::shared_ptr<MountedTree>> Image::OpenOrBuild(std::optional<size_t> on
 }
 
 Result<std::shared_ptr<const Tree>> Image::BuildTreeFile(
-    const TreeOptions& options, size_t count, const std::string& path,
-    std::vector<std::shared_ptr<Layer>>* layers) {
+    const TreeOfImage& wanted, size_t count, std::vector<std::shared_ptr<Layer>>* layers) {
   ASSIGN_OR_RETURN(*layers, OpenLayers(count));
   std::vector<std::shared_ptr<const LayerIndex>> indexes;
   for (const auto& layer : *layers) indexes.push_back(layer->shared_index());
-  ASSIGN_OR_RETURN(const TreeFacts facts, BuildTree(indexes, options, path));
+  std::string path = paths_.NewTree(wanted.key);
+  auto facts = BuildTree(indexes, wanted.options, path);
+  if (!facts && paths_.DiskIsToBlame(path, facts.error())) {
+    path = paths_.NewTree(wanted.key);
+    facts = BuildTree(indexes, wanted.options, path);
+  }
+  if (!facts) return std::move(facts).error();
   LogInfo(fmt::format("merged {} layers of {}@{}: {} entries", count, documents_.repository,
-                      documents_.digest.ToString(), facts.entry_count));
+                      documents_.digest.ToString(), facts->entry_count));
   return Tree::Open(path);
 }
 

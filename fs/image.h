@@ -28,6 +28,8 @@
 
 namespace lamina {
 
+struct TreeOfImage;
+
 // The verified documents of an image.
 struct ImageDocuments {
   std::string repository;            // "docker.io/library/debian"
@@ -150,8 +152,7 @@ class Image {
  private:
   Result<std::shared_ptr<MountedTree>> OpenOrBuild(std::optional<size_t> only_layer);
   // Opens the layers for it.
-  Result<std::shared_ptr<const Tree>> BuildTreeFile(const TreeOptions& options, size_t count,
-                                                    const std::string& path,
+  Result<std::shared_ptr<const Tree>> BuildTreeFile(const TreeOfImage& wanted, size_t count,
                                                     std::vector<std::shared_ptr<Layer>>* layers);
   Result<std::vector<std::shared_ptr<Layer>>> OpenLayers(size_t count);
   Status OpenLayer(size_t number, std::shared_ptr<Layer>* out) noexcept;

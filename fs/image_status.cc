@@ -72,6 +72,12 @@ Json OpenLayerJson(const Layer& layer) {
   return json;
 }
 
+// Why nothing new lasts, where the disk of the store is full, read-only or broken.
+Json RefusalJson(const std::optional<SpareFolder::Refusal>& refusal) {
+  if (!refusal) return nullptr;
+  return {{"reason", refusal->reason}, {"since", Rfc3339(refusal->since_ns)}};
+}
+
 }  // namespace
 
 std::string Image::StatusJson(const std::vector<std::string>& aliases) const {
@@ -98,7 +104,8 @@ std::string Image::StatusJson(const std::vector<std::string>& aliases) const {
             {"local", documents_.local},
             {"aliases", aliases},
             {"layers_from", layers_from},
-            {"tree", tree ? "ready" : "not merged yet"}};
+            {"tree", tree ? "ready" : "not merged yet"},
+            {"store_refuses", RefusalJson(paths_.DiskRefusal())}};
   if (tree) json["inodes"] = tree->tree().inode_count();
   json["layers"] = std::move(layers);
   MutexLock lock(status_mutex_);

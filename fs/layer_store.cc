@@ -197,26 +197,34 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::OpenIndex(const LayerReque
   return index;
 }
 
-IndexRequest LayerStore::PassOf(const LayerRequest& request) {
+IndexRequest LayerStore::PassOf(const LayerRequest& request, const std::string& path) {
   return {.blob_digest = request.descriptor.digest,
           .blob_size = request.descriptor.size,
           .diff_id = request.diff_id,
           .hides_stargz_files = HasStargzFiles(request.descriptor),
           .name = request.name,
-          .output_path = paths_.Index(request.descriptor.digest),
+          .output_path = path,
           .memory = &index_memory_,
           .windows = &resources_->decoding->windows,
           .cancel = &cancelled_};
 }
 
 Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerRequest& request) {
-  auto foreign = ForeignIndex(request);
+  const std::string path = paths_.NewIndex(request.descriptor.digest);
+  auto index = MakeIndexAt(path, request);
+  if (index || !paths_.DiskIsToBlame(path, index.error())) return index;
+  return MakeIndexAt(paths_.NewIndex(request.descriptor.digest), request);
+}
+
+Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndexAt(const std::string& path,
+                                                                  const LayerRequest& request) {
+  auto foreign = ForeignIndex(path, request);
   if (foreign || foreign.error().code != Code::kNotFound) return foreign;
   Error failure{Code::kUnavailable, fmt::format("{}: no source holds it", request.name)};
   const size_t places = request.sources.size();
   const size_t attempts = places == 0 ? 0 : places + kRestreams;
   for (size_t attempt = 0; attempt < attempts; ++attempt) {
-    auto index = IndexFrom(attempt % places, request);
+    auto index = IndexFrom(attempt % places, path, request);
     if (index || !OthersMayHelp(index.error().code)) return index;
     const Code code = index.error().code;
     // "Not found" of one source says less than what another one failed with.
@@ -230,8 +238,9 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
 }
 
 // What the layer carries, if it does.
-Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const LayerRequest& request) {
-  IndexRequest pass = PassOf(request);
+Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const std::string& path,
+                                                                   const LayerRequest& request) {
+  IndexRequest pass = PassOf(request, path);
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
     return Publish(request, index, file, nullptr);
   };
@@ -268,13 +277,14 @@ Result<std::shared_ptr<BlobSource>> LayerStore::OpenContinued(size_t source,
 }
 
 Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(size_t source,
+                                                                const std::string& path,
                                                                 const LayerRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<BlobSource> blob, OpenContinued(source, request));
   const std::unique_ptr<CacheWriter> writer = WriterFor(request);
   std::optional<CacheSink> sink;
   if (writer) sink.emplace(*writer);
 
-  IndexRequest pass = PassOf(request);
+  IndexRequest pass = PassOf(request, path);
   pass.digest_is_name = blob->digest_is_name();
   pass.sink = sink ? &*sink : nullptr;
   pass.publish = [&](const std::shared_ptr<const LayerIndex>& index, AtomicFile& file) {
@@ -317,7 +327,7 @@ Result<bool> LayerStore::MayTakePlace(const LayerRequest& request, const LayerIn
 void LayerStore::Refuse(const LayerRequest& request, const Error& reason) {
   const Digest& digest = request.descriptor.digest;
   LogError(fmt::format("{}: {}", request.name, reason.message));
-  if (Status kept = WriteRefusal(paths_.Refusal(digest), reason.message); !kept)
+  if (Status kept = WriteRefusal(paths_.NewRefusal(digest), reason.message); !kept)
     LogError(kept.error().message);
   std::shared_ptr<Layer> layer;
   {

@@ -168,18 +168,23 @@ class LayerStore {
   const CacheCounters& cache_counters() const { return *cache_counters_; }
   const LayerCounters& counters() const;
   const Quota& memory() const;  // bytes in flight
+  const StorePaths& paths() const { return paths_; }
 
  private:
   std::shared_ptr<Layer> Opened(const LayerRequest& request);
   Result<std::shared_ptr<Layer>> OpenOrIndex(const LayerRequest& request);
   Result<std::shared_ptr<const LayerIndex>> OpenIndex(const LayerRequest& request) const;
   Result<std::shared_ptr<const LayerIndex>> MakeIndex(const LayerRequest& request);
-  IndexRequest PassOf(const LayerRequest& request);
-  Result<std::shared_ptr<const LayerIndex>> ForeignIndex(const LayerRequest& request);
+  Result<std::shared_ptr<const LayerIndex>> MakeIndexAt(const std::string& path,
+                                                        const LayerRequest& request);
+  IndexRequest PassOf(const LayerRequest& request, const std::string& path);
+  Result<std::shared_ptr<const LayerIndex>> ForeignIndex(const std::string& path,
+                                                         const LayerRequest& request);
   static Result<std::shared_ptr<BlobSource>> OpenContinued(size_t source,
                                                            const LayerRequest& request);
   // By a pass over the blob that the source with this number gives.
-  Result<std::shared_ptr<const LayerIndex>> IndexFrom(size_t source, const LayerRequest& request);
+  Result<std::shared_ptr<const LayerIndex>> IndexFrom(size_t source, const std::string& path,
+                                                      const LayerRequest& request);
   std::unique_ptr<CacheWriter> WriterFor(const LayerRequest& request) const;
   Status Publish(const LayerRequest& request, const std::shared_ptr<const LayerIndex>& index,
                  AtomicFile& file, CacheWriter* writer);

@@ -17,6 +17,11 @@ void AddCounter(std::string* out, std::string_view name, uint64_t value) {
                  value);
 }
 
+void AddGauge(std::string* out, std::string_view name, uint64_t value) {
+  fmt::format_to(std::back_inserter(*out), "# TYPE lamina_{} gauge\nlamina_{} {}\n", name, name,
+                 value);
+}
+
 void AddRegistries(std::string* out, const std::vector<Catalog::RegistryStatus>& registries) {
   const auto family = [&](std::string_view name, uint64_t Catalog::RegistryStatus::*member) {
     fmt::format_to(std::back_inserter(*out), "# TYPE lamina_registry_{} counter\n", name);
@@ -69,6 +74,7 @@ std::string Namespace::Metrics() const {
   AddCounter(&out, "cache_used_bytes", budget.used());
   AddCounter(&out, "cache_limit_bytes", budget.limit());
   AddCounter(&out, "cache_evicted_bytes_total", budget.evicted_bytes());
+  AddGauge(&out, "store_takes_files", layers_.paths().DiskRefusal() ? 0 : 1);
   const LayerCounters& layers = layers_.counters();
   AddCounter(&out, "layers_indexed_total", layers.indexed);
   AddCounter(&out, "layer_index_failures_total", layers.index_failures);

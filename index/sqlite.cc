@@ -1,6 +1,7 @@
 #include "index/sqlite.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 
@@ -43,6 +44,17 @@ Status CheckPlace(const std::string& path) {
   const bool there = ::stat(path.c_str(), &st) == 0;
   if (there ? S_ISREG(st.st_mode) : errno != ELOOP) return {};
   return Error{Code::kCorrupt, path + " is no regular file"};
+}
+
+// https://www.sqlite.org/uri.html
+std::string UriOf(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : path)
+    if (c == '%' || c == '?' || c == '#')
+      uri += fmt::format("%{:02X}", c);
+    else
+      uri += c;
+  return uri;
 }
 
 }  // namespace
@@ -105,20 +117,56 @@ std::string Statement::Text(int column) const {
   return std::string(static_cast<const char*>(data), static_cast<size_t>(size));
 }
 
+Result<std::unique_ptr<Database>> Database::OpenAs(const std::string& name, int flags,
+                                                   const char* vfs, const std::string& path) {
+  sqlite3* handle = nullptr;
+  // NOMUTEX: the owner's lock is the only one needed.
+  const int code = sqlite3_open_v2(name.c_str(), &handle, flags | SQLITE_OPEN_NOMUTEX, vfs);
+  if (handle == nullptr) return Error{Code::kInternal, path + ": out of memory"};
+  std::unique_ptr<Database> database(new Database(handle, path));
+  if (code != SQLITE_OK) return database->Failure(code);
+  return database;
+}
+
 Result<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   RETURN_IF_ERROR(CheckPlace(path));
   // Made here for its mode; SQLite gives the same to the files beside it.
   ASSIGN_OR_RETURN(UniqueFd made, OpenFile(path, O_RDWR | O_CREAT));
   made.reset();
-  sqlite3* handle = nullptr;
-  // NOMUTEX: the owner's lock is the only one needed.
-  const int code =
-      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
-  if (handle == nullptr) return Error{Code::kInternal, path + ": out of memory"};
-  std::unique_ptr<Database> database(new Database(handle, path));
-  if (code != SQLITE_OK) return database->Failure(code);
+  ASSIGN_OR_RETURN(auto database, OpenAs(path, SQLITE_OPEN_READWRITE, nullptr, path));
   RETURN_IF_ERROR(database->Configure());
   return database;
+}
+
+Result<std::unique_ptr<Database>> Database::InMemory(const std::string& path) {
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  ASSIGN_OR_RETURN(auto database, OpenAs(":memory:", kFlags, nullptr, path));
+  RETURN_IF_ERROR(database->Configure());
+  return database;
+}
+
+Result<std::unique_ptr<Database>> Database::OpenCopy(const std::string& path) {
+  RETURN_IF_ERROR(CheckPlace(path));
+  ASSIGN_OR_RETURN(auto copy, InMemory(path));
+  if (!FileExists(path)) return copy;
+  // Without locks and in the exclusive mode SQLite keeps the index of the write-ahead log, which
+  // is else a file beside it, in its own memory. Where there is no log it would make one.
+  const bool has_log = FileExists(path + "-wal");
+  const std::string name = UriOf(path) + (has_log ? "" : "?immutable=1");
+  constexpr int kFlags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
+  ASSIGN_OR_RETURN(const auto disk, OpenAs(name, kFlags, "unix-none", path));
+  RETURN_IF_ERROR(disk->Execute("PRAGMA locking_mode=EXCLUSIVE"));
+  RETURN_IF_ERROR(copy->CopyFrom(*disk));
+  return copy;
+}
+
+Status Database::CopyFrom(Database& other) {
+  sqlite3_backup* backup = sqlite3_backup_init(handle_, "main", other.handle_, "main");
+  if (backup == nullptr) return Failure(sqlite3_errcode(handle_));
+  (void)sqlite3_backup_step(backup, -1);  // the end tells how it went
+  const int code = sqlite3_backup_finish(backup);
+  if (code != SQLITE_OK) return Failure(code);
+  return {};
 }
 
 Database::~Database() {

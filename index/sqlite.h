@@ -55,6 +55,12 @@ class Database {
  public:
   // Opens or makes the file, 0600, and sets the pragmas of docs/formats-store.md.
   static Result<std::unique_ptr<Database>> Open(const std::string& path);
+  // What the file holds, with what its write-ahead log adds, copied into memory; empty where there
+  // is no file. Neither is written, nor is anything beside them: they may lie on a read-only disk.
+  // For who knows that nobody writes to them meanwhile. Changes end with the object.
+  static Result<std::unique_ptr<Database>> OpenCopy(const std::string& path);
+  // An empty one; `path` is for messages.
+  static Result<std::unique_ptr<Database>> InMemory(const std::string& path);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -74,7 +80,10 @@ class Database {
  private:
   friend class Statement;
   Database(sqlite3* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
+  static Result<std::unique_ptr<Database>> OpenAs(const std::string& name, int flags,
+                                                  const char* vfs, const std::string& path);
   Status Configure();
+  Status CopyFrom(Database& other);
   Error Failure(int code) const;
 
   sqlite3* handle_;

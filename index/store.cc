@@ -26,6 +26,7 @@ constexpr int64_t kNodeEpochSeconds = 1'700'000'000;
 
 constexpr const char* kSelectNode = "SELECT id FROM node WHERE kind=? AND key=?";
 constexpr const char* kInsertNode = "INSERT INTO node(kind, key) VALUES(?, ?)";
+constexpr const char* kSelectLastNode = "SELECT seq FROM sqlite_sequence WHERE name='node'";
 
 }  // namespace
 
@@ -33,16 +34,32 @@ Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Store::~Store() = default;
 
 Result<std::unique_ptr<Store>> Store::Open(const std::string& path) {
-  auto impl = std::make_unique<Impl>(path);
+  return OpenAs(std::make_unique<Impl>(path, /*is_in_memory=*/false));
+}
+
+Result<std::unique_ptr<Store>> Store::OpenInMemory(const std::string& path) {
+  return OpenAs(std::make_unique<Impl>(path, /*is_in_memory=*/true));
+}
+
+Result<std::unique_ptr<Store>> Store::OpenAs(std::unique_ptr<Impl> impl) {
   RETURN_IF_ERROR(impl->With([](Database&) -> Status { return {}; }));
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
 Status Store::Impl::OpenDatabase() {
-  ASSIGN_OR_RETURN(database, Database::Open(path));
-  Status prepared = PrepareSchema(*database);
+  ASSIGN_OR_RETURN(database, in_memory ? Database::OpenCopy(path) : Database::Open(path));
+  Status prepared = Prepare();
   if (!prepared) database.reset();
   return prepared;
+}
+
+Status Store::Impl::Prepare() {
+  RETURN_IF_ERROR(PrepareSchema(*database));
+  // What an earlier copy in memory handed out is lost.
+  if (in_memory) RETURN_IF_ERROR(RaiseNodeIds(*database));
+  ASSIGN_OR_RETURN(const int64_t last, database->QueryInteger(kSelectLastNode));
+  largest_node = std::max(largest_node, last);
+  return {};
 }
 
 Status Store::Impl::OpenOrRebuild(std::string* warning) {
@@ -60,6 +77,12 @@ Status Store::Impl::OpenOrRebuild(std::string* warning) {
 
 Status Store::Impl::Rebuild(const Error& reason, std::string* warning) {
   database.reset();
+  if (in_memory) {
+    *warning = fmt::format("the store is damaged and begun anew in memory: {}", reason.message);
+    ASSIGN_OR_RETURN(database, Database::InMemory(path));
+    RETURN_IF_ERROR(PrepareSchema(*database));
+    return RestoreNodes();
+  }
   ASSIGN_OR_RETURN(const std::string aside, SetAside());
   *warning = fmt::format("the store is damaged, set aside as {} and begun anew: {}", aside,
                          reason.message);
@@ -81,48 +104,88 @@ Result<std::string> Store::Impl::SetAside() {
   return aside;
 }
 
-Status Store::Impl::RestoreNodes() {
+// --- nodes ---------------------------------------------------------------------------------------
+
+// New ids are above all that were handed out and got lost.
+Status Store::Impl::RaiseNodeIds(Database& of) const {
   const int64_t by_time = WallClock::System().NowNs() / 1'000'000'000 - kNodeEpochSeconds;
   const int64_t floor = std::max({by_time, largest_node, int64_t{0}});
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database));
+  // The row is there as soon as a node was ever made.
+  ASSIGN_OR_RETURN(Statement raise,
+                   of.Prepare("UPDATE sqlite_sequence SET seq=max(seq, ?) WHERE name='node'"));
+  RETURN_IF_ERROR(raise.Bind(floor).Run());
   ASSIGN_OR_RETURN(Statement sequence,
-                   database->Prepare("INSERT INTO sqlite_sequence(name, seq) VALUES('node', ?)"));
-  RETURN_IF_ERROR(sequence.Bind(floor).Run());
-  for (const auto& [name, id] : nodes) {
-    ASSIGN_OR_RETURN(Statement insert,
-                     database->Prepare("INSERT INTO node(id, kind, key) VALUES(?, ?, ?)"));
-    RETURN_IF_ERROR(insert.Bind(id).Bind(int64_t{name.first}).Bind(name.second).Run());
-  }
+                   of.Prepare("INSERT INTO sqlite_sequence(name, seq) SELECT 'node', ?1"
+                              " WHERE NOT EXISTS"
+                              " (SELECT 1 FROM sqlite_sequence WHERE name='node')"));
+  return sequence.Bind(floor).Run();
+}
+
+Status Store::Impl::RestoreNodes() {
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database));
+  RETURN_IF_ERROR(RaiseNodeIds(*database));
+  for (const auto& [name, id] : nodes) RETURN_IF_ERROR(InsertNode(*database, name, id));
   return transaction.Commit();
 }
 
-void Store::Impl::RememberNode(NodeKind kind, const std::string& key, int64_t id) {
+Status Store::Impl::InsertNode(Database& into, const NodeName& name, int64_t id) {
+  ASSIGN_OR_RETURN(Statement insert,
+                   into.Prepare("INSERT OR IGNORE INTO node(id, kind, key) VALUES(?, ?, ?)"));
+  return insert.Bind(id).Bind(int64_t{name.first}).Bind(name.second).Run();
+}
+
+// With those that the disk did not take before.
+Result<int64_t> Store::Impl::MakeNode(Database& in, const NodeName& name) {
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(in));
+  for (const auto& [earlier, id] : unsaved) RETURN_IF_ERROR(InsertNode(in, earlier, id));
+  ASSIGN_OR_RETURN(Statement insert, in.Prepare(kInsertNode));
+  RETURN_IF_ERROR(insert.Bind(int64_t{name.first}).Bind(name.second).Run());
+  const int64_t id = in.LastInsertId();
+  RETURN_IF_ERROR(transaction.Commit());
+  unsaved.clear();
+  return id;
+}
+
+Result<int64_t> Store::Impl::NodeInMemory(const NodeName& name, const Error& reason) {
+  if (const auto known = unsaved.find(name); known != unsaved.end()) return known->second;
+  const bool refused = reason.code == Code::kNoSpace || reason.code == Code::kIo;
+  if (!refused || unsaved.size() >= kRememberedNodes) return reason;
+  return unsaved.emplace(name, largest_node + 1).first->second;
+}
+
+void Store::Impl::RememberNode(const NodeName& name, int64_t id) {
   if (nodes.size() >= kRememberedNodes) nodes.clear();
-  nodes.emplace(NodeName(static_cast<int>(kind), key), id);
+  nodes.emplace(name, id);
   largest_node = std::max(largest_node, id);
 }
 
 Result<int64_t> Store::NodeId(NodeKind kind, const std::string& key) {
+  const Impl::NodeName name(static_cast<int>(kind), key);
   {
     MutexLock lock(impl_->mutex);
-    const auto known = impl_->nodes.find({static_cast<int>(kind), key});
+    const auto known = impl_->nodes.find(name);
     if (known != impl_->nodes.end()) return known->second;
   }
   const auto find_or_make = [&](Database& database) -> Result<int64_t> {
     ASSIGN_OR_RETURN(Statement select, database.Prepare(kSelectNode));
-    ASSIGN_OR_RETURN(const bool found, select.Bind(static_cast<int64_t>(kind)).Bind(key).Step());
+    ASSIGN_OR_RETURN(const bool found, select.Bind(int64_t{name.first}).Bind(key).Step());
     if (found) return select.Integer(0);
-    ASSIGN_OR_RETURN(Statement insert, database.Prepare(kInsertNode));
-    RETURN_IF_ERROR(insert.Bind(static_cast<int64_t>(kind)).Bind(key).Run());
-    return database.LastInsertId();
+    impl_->mutex.AssertHeld();
+    return impl_->MakeNode(database, name);
   };
-  ASSIGN_OR_RETURN(const int64_t id, impl_->With(find_or_make));
+  auto id = impl_->With(find_or_make);
   MutexLock lock(impl_->mutex);
-  impl_->RememberNode(kind, key, id);
+  if (!id) id = impl_->NodeInMemory(name, id.error());
+  if (id) impl_->RememberNode(name, *id);
   return id;
 }
 
 Result<std::string> Store::NodeKey(NodeKind kind, int64_t id) {
+  {
+    MutexLock lock(impl_->mutex);
+    for (const auto& [name, unsaved] : impl_->unsaved)
+      if (unsaved == id && name.first == static_cast<int>(kind)) return name.second;
+  }
   return impl_->With([&](Database& database) -> Result<std::string> {
     ASSIGN_OR_RETURN(Statement select,
                      database.Prepare("SELECT key FROM node WHERE id=? AND kind=?"));

@@ -68,11 +68,15 @@ class Store {
  public:
   // `path` of the database file; its folder exists.
   static Result<std::unique_ptr<Store>> Open(const std::string& path);
+  // Where the disk takes no writes: a copy in memory of what the file holds, if there is one.
+  // Changes end with the object.
+  static Result<std::unique_ptr<Store>> OpenInMemory(const std::string& path);
   ~Store();
 
   // The id, 1 and up, of a node with this kind and key; made where it is new. Stable for ever.
-  // After a rebuild of a corrupt database ids start at the seconds since 2023-11-14 (27 bits
-  // today), so that lost ones name nothing else.
+  // After a rebuild of a corrupt database, and in memory, new ids start at the seconds since
+  // 2023-11-14 (27 bits today), so that lost ones name nothing else. A disk that is full or fails
+  // gets to know it with the next new one that it takes.
   Result<int64_t> NodeId(NodeKind kind, const std::string& key);
   // The key of an id, for node ids that the kernel still holds after a restart.
   Result<std::string> NodeKey(NodeKind kind, int64_t id);
@@ -180,6 +184,7 @@ class Store {
  private:
   struct Impl;
   explicit Store(std::unique_ptr<Impl> impl);
+  static Result<std::unique_ptr<Store>> OpenAs(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -27,9 +27,11 @@ inline constexpr const char* kImageIsNotPinned =
 struct Store::Impl {
   using NodeName = std::pair<int, std::string>;  // kind, key
 
-  explicit Impl(std::string database_path) : path(std::move(database_path)) {}
+  Impl(std::string database_path, bool is_in_memory)
+      : path(std::move(database_path)), in_memory(is_in_memory) {}
 
   const std::string path;
+  const bool in_memory;  // a copy of what lies on a disk that takes no writes
 
   // Held while SQLite works: it serialises the one connection, which is what it is for. No other
   // lock is taken under it, and nothing is logged.
@@ -37,6 +39,8 @@ struct Store::Impl {
   std::unique_ptr<Database> database GUARDED_BY(mutex);  // null after a failed rebuild
   std::map<NodeName, int64_t> nodes GUARDED_BY(mutex);   // ids handed out in this process, bounded
   int64_t largest_node GUARDED_BY(mutex) = 0;            // of those ids
+  // Ids that were handed out and that the disk did not take yet.
+  std::map<NodeName, int64_t> unsaved GUARDED_BY(mutex);
   std::atomic<uint64_t> alias_changes{0};                // written under the mutex
 
   // Opens the file with its schema; a corrupt one is set aside and begun anew. What was done is put
@@ -45,9 +49,17 @@ struct Store::Impl {
   Status OpenOrRebuild(std::string* warning) REQUIRES(mutex);
   Status Rebuild(const Error& reason, std::string* warning) REQUIRES(mutex);
   Status OpenDatabase() REQUIRES(mutex);
+  Status Prepare() REQUIRES(mutex);
   Result<std::string> SetAside() REQUIRES(mutex);
+
   Status RestoreNodes() REQUIRES(mutex);
-  void RememberNode(NodeKind kind, const std::string& key, int64_t id) REQUIRES(mutex);
+  Status RaiseNodeIds(Database& of) const REQUIRES(mutex);
+  static Status InsertNode(Database& into, const NodeName& name, int64_t id);
+  Result<int64_t> MakeNode(Database& in, const NodeName& name) REQUIRES(mutex);
+  // Where the disk did not take it: an id that is saved with the next one. `reason` where that
+  // would be wrong.
+  Result<int64_t> NodeInMemory(const NodeName& name, const Error& reason) REQUIRES(mutex);
+  void RememberNode(const NodeName& name, int64_t id) REQUIRES(mutex);
 
   // Runs `work(Database&)`, which returns a Result, under the lock; where the file was found to be
   // corrupt once more on the file opened anew, and where it is still on the rebuilt one.
