@@ -103,9 +103,9 @@ std::string NearestFolder(std::string path) {
 Finding CheckStore(const std::string& store) {
   const std::string folder = NearestFolder(store);
   if (::access((folder + "/.").c_str(), W_OK | X_OK) != 0 && errno == EROFS)
-    return {Finding::Grade::kLimited, "store",
-            fmt::format("{} is on a read-only disk: what is there serves, nothing new is kept",
-                        store)};
+    return {
+        Finding::Grade::kLimited, "store",
+        fmt::format("{} is on a read-only disk: what is there serves, nothing new is kept", store)};
   if (::access((folder + "/.").c_str(), W_OK | X_OK) != 0)
     return {Finding::Grade::kBad, "store",
             fmt::format("{} cannot be {}: {}; give --store another folder", store,

@@ -192,8 +192,8 @@ Handler HandlerOf(const std::string& command) {
 
 bool ChangesStore(const Json& request) {
   static const std::set<std::string> changing{
-      "add",          "forget",    "fetch",        "alias set", "alias rm",
-      "alias import", "cache pin", "cache unpin",  "cache gc",  "cache clear"};
+      "add",          "forget",    "fetch",       "alias set", "alias rm",
+      "alias import", "cache pin", "cache unpin", "cache gc",  "cache clear"};
   return changing.contains(TextOf(request, "command"));
 }
 

@@ -46,9 +46,7 @@ struct StorePaths {
   static constexpr const char* kControlSocket = "control.sock";
 
  private:
-  static std::string IndexName(const Digest& layer) {
-    return "index/" + layer.PathName() + ".idx";
-  }
+  static std::string IndexName(const Digest& layer) { return "index/" + layer.PathName() + ".idx"; }
   static std::string RefusalName(const Digest& layer) {
     return "index/" + layer.PathName() + ".refused";
   }

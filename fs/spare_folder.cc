@@ -139,8 +139,8 @@ void SpareFolder::Refuse(const std::string& reason) {
     return;
   }
   refusal_ = Refusal{reason, WallClock::System().NowNs()};
-  LogWarning(fmt::format("the store's disk takes no files, new ones are kept in memory: {}",
-                         reason));
+  LogWarning(
+      fmt::format("the store's disk takes no files, new ones are kept in memory: {}", reason));
 }
 
 std::optional<SpareFolder::Refusal> SpareFolder::refusal() const {

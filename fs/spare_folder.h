@@ -67,7 +67,7 @@ class SpareFolder {
   void Refuse(const std::string& reason) REQUIRES(mutex_);
 
   const std::string root_;
-  mutable Mutex mutex_;  // held over local I/O where the folder is made
+  mutable Mutex mutex_;                    // held over local I/O where the folder is made
   std::string folder_ GUARDED_BY(mutex_);  // empty: not made yet
   UniqueFd lock_ GUARDED_BY(mutex_);
   std::optional<Refusal> refusal_ GUARDED_BY(mutex_);

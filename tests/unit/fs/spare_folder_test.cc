@@ -2,6 +2,7 @@
 
 #include "fs/spare_folder.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>

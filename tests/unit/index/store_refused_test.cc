@@ -1,12 +1,17 @@
 // The store on a disk that takes no writes: as a copy in memory, and full while it is open.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
+#include <map>
+#include <vector>
 
-#include "tests/support/small_disk.h"
 #include "tests/unit/index/store_fixture.h"
 
 namespace lamina {
@@ -88,35 +93,45 @@ TEST_F(StoreRefusedTest, ADamagedFileIsLeftAndBegunAnewInMemory) {
 
 class StoreOnFullDiskTest : public ::testing::Test {
  protected:
+  // SQLite wants a path that leads there, so the disk is mounted: for this process alone.
   void SetUp() override {
-    auto disk = testing::SmallDisk::Create(2 << 20);
-    ASSERT_TRUE(disk) << disk.error().message;
-    disk_.emplace(std::move(disk).value());
+    ASSERT_EQ(::unshare(CLONE_NEWNS), 0) << errno;
+    ASSERT_EQ(::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0) << errno;
+    ASSERT_EQ(::mount("tmpfs", folder_.path().c_str(), "tmpfs", 0, "size=2m"), 0) << errno;
     Open();
   }
-  void TearDown() override { store_.reset(); }
+  void TearDown() override {
+    store_.reset();
+    ::umount2(folder_.path().c_str(), MNT_DETACH);
+  }
   void Open() {
     store_.reset();
-    auto opened = Store::Open(disk_->path() + "/store.db");
+    auto opened = Store::Open(folder_.path() + "/store.db");
     ASSERT_TRUE(opened) << opened.error().message;
     store_ = std::move(opened).value();
   }
-  // Until the database takes no more either.
-  void FillDatabase() {
+  // Until neither the disk nor the database takes more.
+  void Fill(const std::string& filler) {
+    const auto file = OpenFile(filler, O_WRONLY | O_CREAT);
+    ASSERT_TRUE(file);
+    const std::vector<uint8_t> block(4096, 1);
+    while (WriteExactly(file->get(), block, filler)) {
+    }
+
     for (int n = 0;; ++n) {
       const std::string text = std::to_string(n) + std::string(8000, 'x');
       if (!store_->PutDocument(Digest::Sha256(AsBytes(text)), "t", text)) return;
     }
   }
 
-  std::optional<testing::SmallDisk> disk_;
+  TemporaryFolder folder_ = TemporaryFolder::Create("lamina-store-disk").value();
   std::unique_ptr<Store> store_;
 };
 
 TEST_F(StoreOnFullDiskTest, NamesGetIdsThatAreSavedWhenThereIsRoom) {
   const int64_t early = *store_->NodeId(NodeKind::kName, "early");
-  const std::string filler = disk_->Fill();
-  FillDatabase();
+  const std::string filler = folder_.path() + "/filler";
+  Fill(filler);
   const auto first = store_->NodeId(NodeKind::kName, "first" + std::string(8000, 'x'));
   const auto second = store_->NodeId(NodeKind::kImage, "second" + std::string(8000, 'x'));
   ASSERT_TRUE(first) << first.error().message;
