@@ -70,8 +70,20 @@ Result<UniqueFd> OpenOwnFile(const std::string& path, int flags) {
   return opened;
 }
 
+Status ReopenForWriting(int fd, const std::string& path) {
+  ASSIGN_OR_RETURN(const UniqueFd writable, OpenOwnFile(path, O_RDWR));
+  struct stat before {};
+  struct stat now {};
+  if (::fstat(fd, &before) != 0 || ::fstat(writable.get(), &now) != 0)
+    return ErrnoError(errno, Named("stat", path));
+  if (before.st_dev != now.st_dev || before.st_ino != now.st_ino)
+    return Error{Code::kCorrupt, path + " is another file by now"};
+  if (::dup3(writable.get(), fd, O_CLOEXEC) < 0) return ErrnoError(errno, Named("reopen", path));
+  return {};
+}
+
 Status RemoveOwnFile(const std::string& path) {
-  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT || errno == ENOTDIR) return {};
   if (errno != EISDIR) return ErrnoError(errno, Named("remove", path));
   for (int serial = 1; serial <= kMostAside; ++serial) {
     const std::string aside = path + ".aside." + std::to_string(serial);

@@ -21,6 +21,9 @@ Result<UniqueFd> OpenFile(const std::string& path, int flags, int mode = 0600);
 // A file of the store. kCorrupt where something else stands in its place (a folder, a symbolic
 // link, a pipe); never waits for anybody. Remove it with RemoveOwnFile().
 Result<UniqueFd> OpenOwnFile(const std::string& path, int flags);
+// `fd`, which has the file open for reading, can write it from now on; others may read it by `fd`
+// meanwhile. kCorrupt where another file has the name by now.
+Status ReopenForWriting(int fd, const std::string& path);
 // Makes the name free for a new file. What is no folder is removed; a folder, which none of ours
 // would be, is renamed to PATH.aside.N.
 Status RemoveOwnFile(const std::string& path);

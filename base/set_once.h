@@ -15,6 +15,7 @@ class SetOnce {
  public:
   // Null until Set() has been called.
   T* get() const { return pointer_.load(std::memory_order_acquire); }
+  T* operator->() const { return get(); }  // once it is set
   std::shared_ptr<T> shared() const { return get() != nullptr ? owner_ : nullptr; }
 
   // The first value stays; later ones are dropped. Returns the one that stays.

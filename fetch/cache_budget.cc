@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -111,8 +112,10 @@ Status CacheBudget::MakeRoom() {
         used_.load() > limit_)
       return Error{
           Code::kLimit,
-          fmt::format("the cache has its limit of {}, and what is in it is pinned or in use",
-                      HumanSize(limit_))};
+          fmt::format(
+              "the cache has its limit of {}, and what is in it is pinned, in use or cannot "
+              "be removed",
+              HumanSize(limit_))};
   }
   return {};
 }
@@ -121,46 +124,61 @@ std::string CacheBudget::DataPath(const std::string& name) const {
   return fmt::format("{}/{}{}", folder_, name, kData);
 }
 
-// Its files may be opened meanwhile: whoever opens them finds none, or files without a name, which
-// serve until they are closed. Files that took the place of those that were counted stay.
-bool CacheBudget::EvictClosed() {
-  std::string name;
+std::vector<std::string> CacheBudget::ClosedColdestFirst() {
+  std::vector<std::pair<uint64_t, std::string>> found;
   {
     MutexLock lock(mutex_);
-    auto coldest = closed_.end();
-    for (auto at = closed_.begin(); at != closed_.end(); ++at)
-      if (!pinned_.contains(at->first) &&
-          (coldest == closed_.end() || at->second.used_at < coldest->second.used_at))
-        coldest = at;
-    if (coldest == closed_.end()) return false;
-    name = coldest->first;
+    for (const auto& [name, files] : closed_)
+      if (!pinned_.contains(name)) found.emplace_back(files.used_at, name);
   }
-  evicted_ += Remove(name);
-  return true;
+  std::ranges::sort(found);
+  std::vector<std::string> names;
+  for (auto& item : found) names.push_back(std::move(item.second));
+  return names;
 }
 
-uint64_t CacheBudget::Remove(const std::string& name) {
+// Its files may be opened meanwhile: whoever opens them finds none, or files without a name, which
+// serve until they are closed. Files that took the place of those that were counted stay. What the
+// disk does not let go stays counted, and the next one goes.
+bool CacheBudget::EvictClosed() {
+  for (const std::string& name : ClosedColdestFirst()) {
+    const std::optional<uint64_t> freed = Remove(name);
+    if (!freed) continue;
+    evicted_ += *freed;
+    return true;
+  }
+  return false;
+}
+
+std::optional<uint64_t> CacheBudget::Remove(const std::string& name) {
   Files files;
   {
     MutexLock lock(mutex_);
     const auto at = closed_.find(name);
     if (at == closed_.end()) return 0;
     files = at->second;
-    closed_.erase(at);
   }
   const bool same = StatOf(DataPath(name)).st_ino == files.inode;
-  if (same) {
-    // The map goes first, so that no map ever stands beside data of another making.
-    ::unlink(fmt::format("{}/{}{}", folder_, name, kMap).c_str());
-    ::unlink(DataPath(name).c_str());
-  }
-  used_ -= files.bytes;
+  if (same && !RemoveFiles(name)) return std::nullopt;
+  MutexLock lock(mutex_);
+  const auto at = closed_.find(name);
+  if (at == closed_.end() || at->second.inode != files.inode) return 0;  // replaced
+  used_ -= at->second.bytes;
+  closed_.erase(at);
   return same ? files.bytes : 0;
+}
+
+// The map goes first, so that no map ever stands beside data of another making.
+bool CacheBudget::RemoveFiles(const std::string& name) const {
+  const auto is_gone = [](const std::string& path) {
+    return ::unlink(path.c_str()) == 0 || errno == ENOENT;
+  };
+  return is_gone(fmt::format("{}/{}{}", folder_, name, kMap)) && is_gone(DataPath(name));
 }
 
 uint64_t CacheBudget::RemoveClosed(const std::string& layer) {
   MutexLock lock(evicting_);
-  return Remove(layer);
+  return Remove(layer).value_or(0);
 }
 
 std::shared_ptr<EvictableLayer> CacheBudget::OpenLayer(const std::string& name) {
@@ -174,7 +192,7 @@ std::shared_ptr<EvictableLayer> CacheBudget::OpenLayer(const std::string& name) 
 void CacheBudget::Clear(const std::string& layer) {
   std::shared_ptr<EvictableLayer> open;  // may be the last to hold it: released without the lock
   MutexLock lock(evicting_);
-  Remove(layer);
+  (void)Remove(layer).has_value();
   open = OpenLayer(layer);
   if (open) open->EvictAll();
 }

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -123,8 +124,11 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
   void Scan();
   Status MakeRoom() EXCLUDES(evicting_);
   bool EvictClosed() REQUIRES(evicting_);
-  // Takes it out of what is counted; 0 where it was not there or has other files by now.
-  uint64_t Remove(const std::string& name) REQUIRES(evicting_);
+  std::vector<std::string> ClosedColdestFirst();
+  // Takes it out of what is counted; 0 where it was not there or has other files by now, nothing
+  // where the disk does not let the files go.
+  std::optional<uint64_t> Remove(const std::string& name) REQUIRES(evicting_);
+  bool RemoveFiles(const std::string& name) const;
   std::shared_ptr<EvictableLayer> OpenLayer(const std::string& name);
   bool EvictOpen(uint64_t bytes) REQUIRES(evicting_);
   std::vector<std::shared_ptr<EvictableLayer>> ColdestFirst();

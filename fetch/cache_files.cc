@@ -16,23 +16,45 @@
 namespace lamina {
 
 CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
-                       std::unique_ptr<ChunkMap> map)
-    : paths_(std::move(paths)), shape_(shape), data_(std::move(data)), map_(std::move(map)) {}
+                       std::unique_ptr<ChunkMap> map, bool writable)
+    : paths_(std::move(paths)),
+      shape_(shape),
+      data_(std::move(data)),
+      map_(std::move(map)),
+      writable_(writable) {}
 
-void CacheFiles::Remove(const CachePaths& paths) {
-  for (const std::string& path : {paths.map, paths.data})
-    if (Status removed = RemoveOwnFile(path); !removed) LogWarning(removed.error().message);
+Status CacheFiles::Remove(const CachePaths& paths) {
+  RETURN_IF_ERROR(RemoveOwnFile(paths.map));
+  return RemoveOwnFile(paths.data);
 }
 
+// On a disk that cannot be written, what is there still serves.
 Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenExisting(const CachePaths& paths,
                                                              const ChunkShape& shape) {
-  ASSIGN_OR_RETURN(UniqueFd data, OpenOwnFile(paths.data, O_RDWR));
+  auto existing = OpenFor(O_RDWR, paths, shape);
+  if (existing || existing.error().code != Code::kIo) return existing;
+  auto readable = OpenFor(O_RDONLY, paths, shape);
+  return readable || readable.error().code == Code::kCorrupt ? std::move(readable)
+                                                             : std::move(existing);
+}
+
+Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenFor(int access, const CachePaths& paths,
+                                                        const ChunkShape& shape) {
+  ASSIGN_OR_RETURN(UniqueFd data, OpenOwnFile(paths.data, access));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(data.get(), paths.data));
   if (size != shape.flat_size)
     return Error{Code::kCorrupt, paths.data + " has " + std::to_string(size) +
                                      " bytes, its layer has " + std::to_string(shape.flat_size)};
-  ASSIGN_OR_RETURN(auto map, ChunkMap::Load(paths.map, shape));
-  return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
+  ASSIGN_OR_RETURN(auto map, ChunkMap::Load(paths.map, shape, access));
+  return std::unique_ptr<CacheFiles>(
+      new CacheFiles(paths, shape, std::move(data), std::move(map), access == O_RDWR));
+}
+
+Status CacheFiles::MakeWritable() {
+  RETURN_IF_ERROR(ReopenForWriting(data_.get(), paths_.data));
+  RETURN_IF_ERROR(map_->MakeWritable());
+  writable_ = true;
+  return {};
 }
 
 Status CacheFiles::Check(const CachePaths& paths, const ChunkShape& shape) {
@@ -47,7 +69,8 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::Make(const CachePaths& paths,
   if (::ftruncate(data.get(), static_cast<off_t>(shape.flat_size)) != 0)
     return ErrnoError(errno, "cannot size " + paths.data);
   ASSIGN_OR_RETURN(auto map, ChunkMap::Make(paths.map, shape, KeptChunks(shape.chunk_count)));
-  return std::unique_ptr<CacheFiles>(new CacheFiles(paths, shape, std::move(data), std::move(map)));
+  return std::unique_ptr<CacheFiles>(
+      new CacheFiles(paths, shape, std::move(data), std::move(map), /*writable=*/true));
 }
 
 Result<std::unique_ptr<CacheFiles>> CacheFiles::Open(const CachePaths& paths,
@@ -59,10 +82,10 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::Open(const CachePaths& paths,
   if (code == Code::kIo || code == Code::kNoSpace || code == Code::kUnavailable) return existing;
   if (code != Code::kNotFound)
     LogInfo("cache files dropped, to be fetched again: " + existing.error().message);
-  Remove(paths);
+  RETURN_IF_ERROR(Remove(paths));
   if (!may_make) return existing;
   auto made = Make(paths, shape);
-  if (!made) Remove(paths);
+  if (!made) (void)Remove(paths).has_value();  // why there are none says more
   return made;
 }
 
@@ -79,6 +102,7 @@ Status CacheFiles::LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByte
 }
 
 Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+  RETURN_IF_ERROR(CheckWritable());
   RETURN_IF_ERROR(CheckDiskRoom(data_.get(), bytes.size(), paths_.data));
   const bool stale = MayHoldData(data_.get(), extent.flat_offset, extent.flat_length);
   Status kept = stale ? WriteOver(data_.get(), bytes, extent.flat_offset, paths_.data)
@@ -94,17 +118,32 @@ bool CacheFiles::SizeIsRight() const {
   return size && *size == shape_.flat_size;
 }
 
+Status CacheFiles::CheckWritable() const {
+  if (writable()) return {};
+  return Error{Code::kIo, paths_.data + " is open for reading only"};
+}
+
 Status CacheFiles::RestoreSize() {
+  if (!writable()) return {};
   if (::ftruncate(data_.get(), static_cast<off_t>(shape_.flat_size)) != 0)
     return ErrnoError(errno, "cannot size " + paths_.data);
   return {};
 }
 
+Status CacheFiles::Evict(uint64_t chunk, const ChunkExtent& extent) {
+  RETURN_IF_ERROR(CheckWritable());
+  return map_->SetAbsentAndFree(chunk, [&] {
+    return PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data);
+  });
+}
+
 void CacheFiles::FreeBlocks(const ChunkExtent& extent) {
+  if (!writable()) return;
   (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
 }
 
 void CacheFiles::FreeUnnamed(const ChunkOwner& owner) {
+  if (!writable()) return;
   for (uint64_t at = 0; at < shape_.flat_size;) {
     const off_t data = ::lseek(data_.get(), static_cast<off_t>(at), SEEK_DATA);
     if (data < 0) return;  // no data behind it

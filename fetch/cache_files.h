@@ -2,9 +2,11 @@
 
 // CacheFiles: the two files of one layer in the cache folder, `<digest>.data` (sparse, in the
 // layout of the flat address space) and `<digest>.map`. Files that do not fit the layer or each
-// other are dropped together; a missing one means a missing pair. Any thread, as long as one chunk
-// is kept or dropped by one thread at a time.
+// other are dropped together; a missing one means a missing pair. A pair that the disk gives for
+// reading only serves what is there and stays as it is. Any thread, as long as one chunk is kept or
+// dropped by one thread at a time.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -36,7 +38,13 @@ class CacheFiles {
   // Does the pair fit? kNotFound where one is missing, kCorrupt where not.
   static Status Check(const CachePaths& paths, const ChunkShape& shape);
   // Removes the pair. The map goes first, so that no map ever stands beside data of another making.
-  static void Remove(const CachePaths& paths);
+  static Status Remove(const CachePaths& paths);
+
+  // False where the disk gave the files for reading only: then nothing can be kept, and nothing is
+  // freed or repaired.
+  bool writable() const { return writable_.load(); }
+  // Tries again; kCorrupt where other files have taken their names. One thread at a time.
+  Status MakeWritable();
 
   bool Present(uint64_t chunk) const { return map_->Present(chunk); }
   Status Load(uint64_t flat_offset, MutableByteSpan out) const;
@@ -47,12 +55,15 @@ class CacheFiles {
   // back. kNoSpace already where only the disk's reserve is left.
   Status Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
   void Drop(uint64_t chunk) { map_->SetAbsent(chunk); }
+  // Gives back the blocks of a chunk that is present, which then is not. On failure it still is, by
+  // a claim that has to be checked again.
+  Status Evict(uint64_t chunk, const ChunkExtent& extent);
   // Gives back the blocks of a chunk that was dropped.
   void FreeBlocks(const ChunkExtent& extent);
   // Frees the blocks of chunks that the map does not name. While nobody writes to the files.
   void FreeUnnamed(const ChunkOwner& owner);
   // Writes the header of the map again where it is damaged.
-  Status RepairMap() { return map_->RepairHeader(shape_); }
+  Status RepairMap() { return writable() ? map_->RepairHeader(shape_) : Status(); }
   // What is read next comes from the disk.
   void DropPages(const ChunkExtent& extent) const;
   // False once another pair has taken the place of this one, or nothing has.
@@ -65,15 +76,21 @@ class CacheFiles {
   uint64_t DiskBytes() const;  // of both files
 
  private:
-  CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data, std::unique_ptr<ChunkMap> map);
+  CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data, std::unique_ptr<ChunkMap> map,
+             bool writable);
   static Result<std::unique_ptr<CacheFiles>> OpenExisting(const CachePaths& paths,
                                                           const ChunkShape& shape);
+  static Result<std::unique_ptr<CacheFiles>> OpenFor(int access, const CachePaths& paths,
+                                                     const ChunkShape& shape);
   static Result<std::unique_ptr<CacheFiles>> Make(const CachePaths& paths, const ChunkShape& shape);
+
+  Status CheckWritable() const;
 
   const CachePaths paths_;
   const ChunkShape shape_;
   const UniqueFd data_;
   const std::unique_ptr<ChunkMap> map_;
+  std::atomic<bool> writable_;
 };
 
 }  // namespace lamina

@@ -215,11 +215,11 @@ Status CacheWriter::Commit(const ChunkOwner& owner) {
   uint64_t kept_end = 0;
   const KeptChunks kept = impl_->ChunksThere(owner, &kept_end);
   RETURN_IF_ERROR(impl_->SizeFile(kept_end, owner.flat_size()));
-  CacheFiles::Remove(impl_->paths);
+  RETURN_IF_ERROR(CacheFiles::Remove(impl_->paths));
   RETURN_IF_ERROR(NameFile(impl_->file, impl_->paths.data));
   auto map = ChunkMap::Make(impl_->paths.map, {owner.chunk_count(), owner.flat_size()}, kept);
   if (!map) {
-    CacheFiles::Remove(impl_->paths);
+    (void)CacheFiles::Remove(impl_->paths).has_value();  // why there is none says more
     return std::move(map).error();
   }
   if (impl_->account) {

@@ -18,8 +18,6 @@ constexpr uint8_t kWarmest = 3;
 // For whoever is getting a chunk that is to be verified.
 constexpr std::chrono::minutes kVerifyWait{1};
 
-constexpr std::chrono::steady_clock::duration kWarnInterval = std::chrono::minutes(1);
-
 // A stretch that is fetched ahead has so many flat bytes, and so many more where a decoder gives
 // them without beginning anew.
 constexpr uint64_t kMostAhead = 16u << 20;
@@ -42,9 +40,10 @@ void CopyPart(const ChunkPart& part, const std::vector<uint8_t>& chunk, uint8_t*
 }  // namespace
 
 // A reader has two stretches ahead of him: the one that he is in, and the one that is fetched.
-LayerCache::Impl::Impl(const Digest& layer_digest, const ChunkShape& layer_shape,
-                       uint64_t for_ahead)
+LayerCache::Impl::Impl(const std::string& folder, const Digest& layer_digest,
+                       const ChunkShape& layer_shape, uint64_t for_ahead)
     : layer(layer_digest),
+      paths(folder, layer_digest),
       shape(layer_shape),
       ready(layer_shape.chunk_count),
       warmth(layer_shape.chunk_count),
@@ -140,80 +139,10 @@ bool LayerCache::Impl::LoadChecked(uint64_t chunk, const ChunkExtent& extent,
   return false;
 }
 
-bool LayerCache::Impl::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
-                            bool unasked) {
-  if (!keeps) return false;
-  const Status kept = files != nullptr
-                          ? KeepNow(chunk, extent, bytes, unasked)
-                          : Status(Error{Code::kIo, "the cache files could not be made"});
-  if (kept) return true;
-  counters->write_failures.fetch_add(1, std::memory_order_relaxed);
-  not_kept = std::chrono::steady_clock::now().time_since_epoch().count();
-  WarnNotKept(kept.error());
-  return false;
-}
-
-Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
-                                 bool unasked) {
-  // Writing beyond the end of a truncated file would grow it with zeros where ready chunks were.
-  RestoreSizeIfWrong();
-  const uint64_t seen_epoch = epoch.load();
-  RETURN_IF_ERROR(KeepWithinBudget(chunk, extent, bytes));
-  RestoreSizeIfWrong();
-  if (unasked) unread.Set(chunk);  // it is there, and nobody has seen it
-  MarkReady(chunk, seen_epoch);
-  return {};
-}
-
-Status LayerCache::Impl::KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent,
-                                          ByteSpan bytes) {
-  if (!account) return files->Keep(chunk, extent, bytes);
-  ASSIGN_OR_RETURN(auto room, account->Reserve(bytes.size()));
-  Status kept = files->Keep(chunk, extent, bytes);
-  room.Settle([this] { return files->DiskBytes(); });
-  if (kept) warmth[chunk].store(1, std::memory_order_relaxed);
-  return kept;
-}
-
-// One round over the chunks.
-bool LayerCache::Impl::Evict(uint64_t bytes) {
-  uint64_t dropped = 0;
-  for (uint64_t n = 0; n < shape.chunk_count && dropped < bytes; ++n) {
-    const uint64_t chunk = hand.fetch_add(1, std::memory_order_relaxed) % shape.chunk_count;
-    if (!files->Present(chunk)) continue;
-    const uint8_t warm = warmth[chunk].load(std::memory_order_relaxed);
-    if (warm > 0) {
-      warmth[chunk].store(warm - 1, std::memory_order_relaxed);
-      continue;
-    }
-    const ChunkExtent extent = owner->Extent(chunk);
-    if (EvictChunk(chunk, extent)) dropped += extent.flat_length;
-  }
-  if (dropped > 0) account->Settle([this] { return files->DiskBytes(); });
-  return dropped > 0;
-}
-
-void LayerCache::Impl::EvictAll() {
-  for (uint64_t chunk = 0; chunk < shape.chunk_count; ++chunk)
-    if (files->Present(chunk)) EvictChunk(chunk, owner->Extent(chunk));
-  account->Settle([this] { return files->DiskBytes(); });
-}
-
 // Who reads the chunk without a lock does not believe what he gets, and comes to the flight.
 void LayerCache::Impl::MakeUnready(uint64_t chunk) {
   ready.Clear(chunk);
   evictions[chunk % evictions.size()].fetch_add(1);
-}
-
-// False where somebody is getting it at this moment.
-bool LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {
-  LedChunks led(flights);
-  if (!led.TryLead(chunk)) return false;
-  MakeUnready(chunk);
-  files->Drop(chunk);
-  files->FreeBlocks(extent);
-  ForgetUnread(chunk, counters->ahead_wasted_bytes);
-  return true;
 }
 
 // Is it right, or gone by now? Whoever is getting it is waited for.
@@ -234,7 +163,7 @@ Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& ex
   const bool right = LoadChecked(chunk, extent, *buffer);
   if (!right && account && account->HasFileAlone()) files->FreeBlocks(extent);
   led.Land(chunk, right ? ChunkBuffer(std::move(buffer)) : ChunkBuffer());
-  if (!right && account) account->Settle([this] { return files->DiskBytes(); });
+  if (!right && account) account->Settle([this] { return DiskBytes(); });
   return right;
 }
 
@@ -242,7 +171,7 @@ Result<bool> LayerCache::Impl::VerifyChunk(uint64_t chunk, const ChunkExtent& ex
 LayerCache::Impl::~Impl() {
   for (uint64_t chunk = 0; chunk < shape.chunk_count; ++chunk)
     if (unread.Test(chunk)) ForgetUnread(chunk, counters->ahead_wasted_bytes);
-  if (account && files != nullptr && files->HaveNames()) account->Keep();
+  if (account && files.get() != nullptr && files->HaveNames()) account->Keep();
 }
 
 void LayerCache::Impl::MarkReady(uint64_t chunk, uint64_t seen_epoch) {
@@ -262,24 +191,6 @@ void LayerCache::Impl::RestoreSizeIfWrong() {
   if (Status restored = files->RestoreSize(); !restored) LogWarning(restored.error().message);
 }
 
-// At most once a minute: a full disk is met by every chunk.
-void LayerCache::Impl::WarnNotKept(const Error& error) {
-  using Clock = std::chrono::steady_clock;
-  const auto now = Clock::now().time_since_epoch();
-  auto last = warned.load();
-  if (last != 0 && now - Clock::duration(last) < kWarnInterval) return;
-  if (!warned.compare_exchange_strong(last, now.count())) return;
-  LogWarning(fmt::format("chunks of layer {} are served but not kept: {}", layer.ToString(),
-                         error.message));
-}
-
-// Nobody writes to the file yet, where nobody else has it.
-void LayerCache::Impl::CountFiles(const std::shared_ptr<Impl>& self) {
-  account->SetFile(files->Inode(), self);
-  if (account->HasFileAlone()) files->FreeUnnamed(*owner);
-  account->Settle([this] { return files->DiskBytes(); });
-}
-
 LayerCache::LayerCache(std::shared_ptr<Impl> impl, std::string data_path)
     : impl_(std::move(impl)), data_path_(std::move(data_path)) {}
 
@@ -288,23 +199,21 @@ LayerCache::~LayerCache() = default;
 Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, const Digest& layer,
                                                      std::shared_ptr<ChunkOwner> owner,
                                                      std::shared_ptr<CacheCounters> counters,
-                                                     std::shared_ptr<CacheBudget> budget) {
+                                                     std::shared_ptr<CacheBudget> budget,
+                                                     std::chrono::steady_clock::duration retry) {
   const ChunkShape shape{owner->chunk_count(), owner->flat_size()};
   RETURN_IF_ERROR(CheckShape(shape, layer));
-  const CachePaths paths(folder, layer);
   const uint64_t limit = budget == nullptr ? CacheBudget::kUnlimited : budget->limit();
-  auto impl = std::make_shared<Impl>(layer, shape, limit / kPartOfCache);
+  auto impl = std::make_shared<Impl>(folder, layer, shape, limit / kPartOfCache);
+  impl->retry = retry;
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
   impl->keeps = budget == nullptr || budget->limit() > 0;
   if (budget != nullptr) impl->account.emplace(std::move(budget), layer);
-  if (auto files = CacheFiles::Open(paths, shape, impl->keeps)) {
-    impl->files = std::move(files).value();
-    if (impl->account) impl->CountFiles(impl);
-  } else if (impl->keeps) {
-    impl->WarnNotKept(files.error());
-  }
-  return std::shared_ptr<LayerCache>(new LayerCache(std::move(impl), paths.data));
+  if (Status open = impl->OpenFiles(); !open && impl->keeps) impl->TellNotKept(open.error());
+  if (impl->files.get() != nullptr && !impl->CanWrite()) impl->tried = 0;  // the first chunk tells
+  const std::string data_path = impl->paths.data;
+  return std::shared_ptr<LayerCache>(new LayerCache(std::move(impl), data_path));
 }
 
 bool LayerCache::Ready(uint64_t flat_offset, uint64_t length) const {
@@ -355,9 +264,9 @@ void LayerCache::Offer(uint64_t chunk, ByteSpan bytes) {
 Result<LayerCache::Verified> LayerCache::Verify(
     const std::function<bool(uint64_t bytes)>& progress) {
   Verified verified;
-  if (impl_->files != nullptr) RETURN_IF_ERROR(impl_->files->RepairMap());
+  if (impl_->files.get() != nullptr) RETURN_IF_ERROR(impl_->files->RepairMap());
   for (uint64_t chunk = 0; chunk < impl_->shape.chunk_count; ++chunk) {
-    if (impl_->files == nullptr || !impl_->files->Present(chunk)) continue;
+    if (!impl_->Present(chunk)) continue;
     const ChunkExtent extent = impl_->owner->Extent(chunk);
     ASSIGN_OR_RETURN(const bool right, impl_->VerifyChunk(chunk, extent));
     if (!right) verified.bad.push_back(chunk);
@@ -369,17 +278,22 @@ Result<LayerCache::Verified> LayerCache::Verify(
   return verified;
 }
 
+std::optional<LayerCache::NotKept> LayerCache::not_kept() const {
+  MutexLock lock(impl_->told_mutex);
+  return impl_->told;
+}
+
 LayerCache::Usage LayerCache::usage() const {
   Usage usage;
   for (uint64_t chunk = 0; chunk < impl_->shape.chunk_count; ++chunk) {
     const ChunkExtent extent = impl_->owner->Extent(chunk);
     if (extent.zero) continue;
     ++usage.chunks_total;
-    if (impl_->files == nullptr || !impl_->files->Present(chunk)) continue;
+    if (!impl_->Present(chunk)) continue;
     ++usage.chunks_present;
     usage.bytes_present += extent.flat_length;
   }
-  if (impl_->files != nullptr) usage.disk_bytes = impl_->files->DiskBytes();
+  if (impl_->files.get() != nullptr) usage.disk_bytes = impl_->DiskBytes();
   return usage;
 }
 

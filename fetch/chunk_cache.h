@@ -11,6 +11,7 @@
 // a FUSE thread.
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -115,15 +116,18 @@ class CacheWriter {
 
 class LayerCache {
  public:
+  static constexpr std::chrono::seconds kTryFilesAgain{10};
+
   // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is
-  // dropped. A disk that gives no files is no error: then everything is fetched and nothing kept
-  // while this object lives. `budget` says how much may be kept, and may take chunks away again;
-  // with a limit of 0 no file is made. Blocks that the map does not name, as a process that was
-  // killed while it evicted leaves them, are freed.
-  static Result<std::shared_ptr<LayerCache>> Open(const std::string& folder, const Digest& layer,
-                                                  std::shared_ptr<ChunkOwner> owner,
-                                                  std::shared_ptr<CacheCounters> counters,
-                                                  std::shared_ptr<CacheBudget> budget = nullptr);
+  // dropped. A disk that gives no files, or gives them for reading only, is no error: then what is
+  // missing is fetched and not kept, until it does; it is tried again when something is to be kept,
+  // `retry` after it was last tried at the earliest. `budget` says how much may be kept, and may
+  // take chunks away again; with a limit of 0 no file is made. Blocks that the map does not name,
+  // as a process that was killed while it evicted leaves them, are freed.
+  static Result<std::shared_ptr<LayerCache>> Open(
+      const std::string& folder, const Digest& layer, std::shared_ptr<ChunkOwner> owner,
+      std::shared_ptr<CacheCounters> counters, std::shared_ptr<CacheBudget> budget = nullptr,
+      std::chrono::steady_clock::duration retry = kTryFilesAgain);
   ~LayerCache();
 
   // Are all chunks that overlap the range present and verified in this process? Never blocks.
@@ -165,6 +169,13 @@ class LayerCache {
     uint64_t disk_bytes = 0;     // blocks of the data file
   };
   Usage usage() const;
+
+  struct NotKept {
+    std::string reason;
+    int64_t at_ns = 0;  // since 1970, UTC
+  };
+  // Why the last chunk that was to be kept was not; nothing where it was.
+  std::optional<NotKept> not_kept() const;
   // The file in flat layout, for handing a wholly local layer to the kernel.
   const std::string& data_path() const { return data_path_; }
 

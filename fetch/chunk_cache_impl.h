@@ -1,7 +1,7 @@
 #pragma once
 
-// The inside of LayerCache, which is in two parts: chunk_cache.cc reads, keeps and evicts chunks,
-// chunk_runs.cc gets what is missing. Any thread.
+// The inside of LayerCache, which is in three parts: chunk_cache.cc reads and verifies chunks,
+// chunk_keep.cc keeps and evicts them, chunk_runs.cc gets what is missing. Any thread.
 
 #include <array>
 #include <atomic>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/set_once.h"
 #include "fetch/atomic_bitmap.h"
 #include "fetch/cache_files.h"
 #include "fetch/chunk_cache.h"
@@ -33,16 +34,20 @@ Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape);
 // before he punches the hole.
 struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCache::Impl> {
   // `for_ahead`: flat bytes of the cache that reading ahead of one reader may take at a time.
-  Impl(const Digest& layer_digest, const ChunkShape& layer_shape, uint64_t for_ahead);
+  Impl(const std::string& folder, const Digest& layer_digest, const ChunkShape& layer_shape,
+       uint64_t for_ahead);
   ~Impl() override;
 
   const Digest layer;
+  const CachePaths paths;
   const ChunkShape shape;
   std::shared_ptr<ChunkOwner> owner;
   std::shared_ptr<CacheCounters> counters;
-  std::unique_ptr<CacheFiles> files;  // absent where the disk gave none: then nothing is kept
-  std::optional<CacheBudget::Account> account;  // absent where nothing limits the cache
-  bool keeps = true;                            // false where the limit of the cache is 0
+  SetOnce<CacheFiles> files;  // absent while the disk gives none: then nothing is kept
+  std::chrono::steady_clock::duration retry{};           // see OpenFilesAgain()
+  std::atomic<std::chrono::steady_clock::rep> tried{0};  // when files were last tried; 0: never
+  std::optional<CacheBudget::Account> account;           // absent where nothing limits the cache
+  bool keeps = true;                                     // false where the limit of the cache is 0
 
   AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
   std::atomic<uint64_t> epoch{0};
@@ -58,6 +63,9 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   ReadAhead read_ahead;
   // When a chunk could not be kept, of the steady clock; 0: never.
   std::atomic<std::chrono::steady_clock::rep> not_kept{0};
+  std::atomic<bool> failing{false};  // is `told` set?
+  mutable Mutex told_mutex;          // leaf
+  std::optional<LayerCache::NotKept> told GUARDED_BY(told_mutex);
 
   // One call that reads or fetches a range.
   struct Reading {
@@ -109,16 +117,33 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   bool Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes, bool unasked = false);
   Status KeepNow(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes, bool unasked);
   Status KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  void TellNotKept(const Error& error);
+  void TellKept();
+
+  // --- the files (chunk_keep.cc)
+  bool Present(uint64_t chunk) const {
+    const CacheFiles* open = files.get();
+    return open != nullptr && open->Present(chunk);
+  }
+  bool CanWrite() const {
+    const CacheFiles* open = files.get();
+    return open != nullptr && open->writable();
+  }
+  uint64_t DiskBytes() const { return files->DiskBytes(); }
+  Status OpenFiles();
+  Status OpenFilesAgain();
 
   bool Evict(uint64_t bytes) override;
   void EvictAll() override;
-  bool EvictChunk(uint64_t chunk, const ChunkExtent& extent);
+  // False where somebody is getting it at this moment. An error where the disk does not let it go:
+  // then it is still there, to be checked again.
+  Result<bool> EvictChunk(uint64_t chunk, const ChunkExtent& extent);
   void Warm(uint64_t chunk);
   void MakeUnready(uint64_t chunk);
   Result<bool> VerifyChunk(uint64_t chunk, const ChunkExtent& extent);
 
   void MarkReady(uint64_t chunk, uint64_t seen_epoch);
-  void CountFiles(const std::shared_ptr<Impl>& self);
+  void CountFiles(CacheFiles& opened);
   void RestoreSizeIfWrong();
   void WarnNotKept(const Error& error);
 };

@@ -58,8 +58,9 @@ ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& records)
       present_.Set(chunk);
 }
 
-Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape) {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenOwnFile(path, O_RDWR));
+Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape,
+                                                 int access) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenOwnFile(path, access));
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), path));
   if (size != PlaceOf(shape.chunk_count))
     return Error{Code::kCorrupt, path + " has the wrong size for its layer"};
@@ -101,6 +102,18 @@ Status ChunkMap::SetPresent(uint64_t chunk, uint32_t checksum) {
 void ChunkMap::SetAbsent(uint64_t chunk) {
   present_.Clear(chunk);
   (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
+}
+
+Status ChunkMap::SetAbsentAndFree(uint64_t chunk, const std::function<Status()>& free) {
+  Record record{};
+  RETURN_IF_ERROR(PreadExactly(fd_.get(), record, PlaceOf(chunk), path_));
+  RETURN_IF_ERROR(PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_));
+  Status freed = free();
+  if (freed)
+    present_.Clear(chunk);
+  else  // where that fails, too, the next start frees the blocks
+    (void)PwriteExactly(fd_.get(), record, PlaceOf(chunk), path_).has_value();
+  return freed;
 }
 
 Status ChunkMap::RepairHeader(const ChunkShape& shape) {

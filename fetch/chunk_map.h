@@ -8,11 +8,13 @@
 // thread.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "fetch/atomic_bitmap.h"
@@ -31,7 +33,9 @@ using KeptChunks = std::vector<std::optional<uint32_t>>;
 class ChunkMap {
  public:
   // kNotFound where the file is missing, kCorrupt where it is not a map of this shape.
-  static Result<std::unique_ptr<ChunkMap>> Load(const std::string& path, const ChunkShape& shape);
+  // `access`: O_RDWR or O_RDONLY; with the latter the file stays as it is until MakeWritable().
+  static Result<std::unique_ptr<ChunkMap>> Load(const std::string& path, const ChunkShape& shape,
+                                                int access);
   // Makes a new file, which must not exist. `kept` has one item for each chunk.
   static Result<std::unique_ptr<ChunkMap>> Make(const std::string& path, const ChunkShape& shape,
                                                 const KeptChunks& kept);
@@ -43,6 +47,10 @@ class ChunkMap {
   Status SetPresent(uint64_t chunk, uint32_t checksum);
   // In memory first. A failed write is no error: the claim is then found wrong when it is verified.
   void SetAbsent(uint64_t chunk);
+  // Lets `free` give back the chunk's blocks while the file does not name it. Where one of the two
+  // fails the chunk stays present.
+  Status SetAbsentAndFree(uint64_t chunk, const std::function<Status()>& free);
+  Status MakeWritable() { return ReopenForWriting(fd_.get(), path_); }
   // Writes the file's header again where it is not the one of this shape.
   Status RepairHeader(const ChunkShape& shape);
   uint64_t DiskBytes() const;  // blocks of the file

@@ -86,11 +86,11 @@ Result<ChunkBuffer> LayerCache::Impl::Obtain(uint64_t chunk, const ChunkExtent& 
   if (Status fits = CheckExtent(extent, shape); !fits)
     return fits.error().Within(fmt::format("chunk {} of layer {}", chunk, layer.ToString()));
   // Another leader may have landed between the caller's look at `ready` and its joining.
-  if (ready.Test(chunk) || (files != nullptr && files->Present(chunk))) {
+  if (ready.Test(chunk) || Present(chunk)) {
     auto buffer = std::make_shared<std::vector<uint8_t>>(extent.flat_length);
     if (ready.Test(chunk) && ReadFromFile(extent.flat_offset, *buffer))
       return ChunkBuffer(std::move(buffer));
-    if (files != nullptr && files->Present(chunk) && LoadChecked(chunk, extent, *buffer))
+    if (Present(chunk) && LoadChecked(chunk, extent, *buffer))
       return ChunkBuffer(std::move(buffer));
   }
   const uint64_t last = LeadRun(chunk, reading.last, led);
@@ -114,7 +114,7 @@ Result<ChunkBuffer> LayerCache::Impl::ProduceOne(uint64_t chunk, const ChunkExte
 }
 
 bool LayerCache::Impl::IsAbsent(uint64_t chunk) const {
-  return !ready.Test(chunk) && (files == nullptr || !files->Present(chunk));
+  return !ready.Test(chunk) && !Present(chunk);
 }
 
 bool LayerCache::Impl::LeadAbsent(uint64_t chunk, LedChunks& led) {
@@ -164,9 +164,9 @@ void LayerCache::Impl::TakeOfRun(uint64_t chunk, std::vector<uint8_t> bytes, Rea
 }
 
 void LayerCache::Impl::Offer(uint64_t chunk, const ChunkBuffer& buffer) {
-  if (files == nullptr || chunk >= shape.chunk_count) return;
+  if (!keeps || chunk >= shape.chunk_count) return;
   const ChunkExtent extent = owner->Extent(chunk);
-  if (extent.zero || buffer->size() != extent.flat_length || files->Present(chunk)) return;
+  if (extent.zero || buffer->size() != extent.flat_length || Present(chunk)) return;
   LedChunks led(flights);
   if (!CheckExtent(extent, shape) || !led.TryLead(chunk)) return;
   Keep(chunk, extent, *buffer);  // readers who come meanwhile join
@@ -188,7 +188,7 @@ Status LayerCache::Impl::Fetch(uint64_t chunk, Reading& reading) {
 
 bool LayerCache::Impl::IsKeeping() const {
   using Clock = std::chrono::steady_clock;
-  if (files == nullptr) return false;
+  if (!CanWrite()) return false;
   const auto last = not_kept.load(std::memory_order_relaxed);
   return last == 0 || Clock::now().time_since_epoch() - Clock::duration(last) > kNotKeeping;
 }

@@ -34,7 +34,7 @@ Result<Chunks> ChunksOf(const StorePaths& paths, const Digest& layer) {
   ASSIGN_OR_RETURN(const auto index, LayerIndex::FromBytes(file.bytes(), /*check_checksum=*/false));
   const LayerFacts& facts = index->facts();
   const auto map = ChunkMap::Load(CachePaths(paths.CacheFolder(), layer).map,
-                                  {facts.chunk_count, facts.flat_size});
+                                  {facts.chunk_count, facts.flat_size}, O_RDONLY);
   Chunks chunks;
   for (uint64_t number = 0; number < facts.chunk_count; ++number) {
     ASSIGN_OR_RETURN(const ChunkRecord chunk, index->Chunk(number));

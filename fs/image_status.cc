@@ -67,6 +67,9 @@ Json OpenLayerJson(const Layer& layer) {
       {"chunks_local", usage.chunks_present},
       {"bytes_local", usage.bytes_present},
       {"disk_bytes", usage.disk_bytes}};
+  json["not_kept"] = nullptr;
+  if (const auto not_kept = layer.cache().not_kept())
+    json["not_kept"] = {{"reason", not_kept->reason}, {"time", Rfc3339(not_kept->at_ns)}};
   if (layer.refusal() != nullptr) json["refused"] = layer.refusal()->message;
   if (auto warnings = layer.index().Warnings(); !warnings.empty()) json["warnings"] = warnings;
   return json;

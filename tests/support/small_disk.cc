@@ -30,6 +30,16 @@ Result<SmallDisk> SmallDisk::Create(uint64_t bytes) {
   return SmallDisk(std::move(root));
 }
 
+Status SmallDisk::SetReadOnly(bool read_only) {
+  const UniqueFd context(::fspick(root_.get(), "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH));
+  if (!context.valid()) return ErrnoError(errno, "cannot pick a tmpfs");
+  const char* flag = read_only ? "ro" : "rw";
+  if (::fsconfig(context.get(), FSCONFIG_SET_FLAG, flag, nullptr, 0) != 0 ||
+      ::fsconfig(context.get(), FSCONFIG_CMD_RECONFIGURE, nullptr, nullptr, 0) != 0)
+    return ErrnoError(errno, "cannot make a tmpfs " + std::string(flag));
+  return {};
+}
+
 uint64_t SmallDisk::UsedBytes() const {
   struct statvfs disk {};
   if (::fstatvfs(root_.get(), &disk) != 0) return 0;

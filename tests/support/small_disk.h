@@ -23,6 +23,9 @@ class SmallDisk {
   // In blocks; 0 where the disk does not tell.
   uint64_t UsedBytes() const;
 
+  // As `mount -o remount,ro` does: while nobody has a file open for writing.
+  Status SetReadOnly(bool read_only);
+
   // Writes `path()/filler` until nothing more fits; returns its name.
   std::string Fill() const;
 

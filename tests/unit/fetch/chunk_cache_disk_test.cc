@@ -1,5 +1,6 @@
 // The chunk cache against a disk that is full and a process that is killed.
 
+#include <gmock/gmock.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +15,11 @@
 namespace lamina {
 namespace {
 
+using ::testing::HasSubstr;
+
 constexpr uint64_t kChunk = 16 * 4096;
+// Between two attempts at the files.
+constexpr std::chrono::nanoseconds kAtOnce{0};
 
 using ChunkCacheKillTest = ChunkCacheFixture;
 
@@ -140,6 +145,207 @@ TEST_F(FullDiskTest, FullBeforeTheFilesAreMadeStillServes) {
   OpenIn(disk_->path());
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(cache_->usage().chunks_present, 0u);
+}
+
+// [S100]
+TEST_F(FullDiskTest, FilesThatCouldNotBeMadeAreMadeOnceThereIsRoom) {
+  auto disk = testing::SmallDisk::Create(8 << 20);
+  ASSERT_TRUE(disk);
+  const std::string folder = disk->path() + "/cache";
+  ASSERT_TRUE(disk->SetReadOnly(true));
+  OpenIn(folder, nullptr, kAtOnce);
+  ASSERT_TRUE(cache_->not_kept());
+  EXPECT_THAT(cache_->not_kept()->reason, HasSubstr("Read-only file system"));
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 0u);
+  ASSERT_TRUE(disk->SetReadOnly(false));
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_FALSE(cache_->not_kept());
+  const uint64_t begun = owner_->begun();
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), begun);
+  cache_.reset();
+}
+
+TEST_F(FullDiskTest, FilesAreTriedAgainNoSoonerThanTheIntervalSays) {
+  auto disk = testing::SmallDisk::Create(8 << 20);
+  ASSERT_TRUE(disk);
+  const std::string folder = disk->path() + "/cache";
+  ASSERT_TRUE(disk->SetReadOnly(true));
+  OpenIn(folder, nullptr, std::chrono::hours(10'000));
+  ASSERT_TRUE(disk->SetReadOnly(false));
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 0u);
+  EXPECT_FALSE(FileExists(folder));
+}
+
+TEST_F(FullDiskTest, ReadersWhoComeTogetherMakeTheFilesOnce) {
+  auto disk = testing::SmallDisk::Create(8 << 20);
+  ASSERT_TRUE(disk);
+  ASSERT_TRUE(disk->SetReadOnly(true));
+  OpenIn(disk->path() + "/cache", nullptr, kAtOnce);
+  ASSERT_TRUE(disk->SetReadOnly(false));
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (uint64_t i = 0; i < 8; ++i)
+    threads.emplace_back([&, i] {
+      for (uint64_t chunk = i; chunk < 64; chunk += 8)
+        right += ReadsRight(chunk * kChunk, kChunk) ? 1 : 0;
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(right.load(), 64);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+  cache_.reset();
+}
+
+// A disk that can be read and not written, with every other chunk on it.
+class ReadOnlyDiskTest : public FullDiskTest {
+ protected:
+  void SetUp() override {
+    MakeDisk(16 << 20);
+    owner_ = std::make_shared<FakeChunkOwner>(64, 16);
+    OpenIn(disk_->path());
+    for (uint64_t chunk = 0; chunk < 64; chunk += 2)
+      ASSERT_TRUE(ReadsRight(chunk * kChunk, kChunk));
+    cache_.reset();
+    counters_ = std::make_shared<CacheCounters>();
+  }
+  void TearDown() override {
+    cache_.reset();
+    FullDiskTest::TearDown();
+  }
+  void SetReadOnly(bool read_only) {
+    const Status set = disk_->SetReadOnly(read_only);
+    ASSERT_TRUE(set) << set.error().message;
+  }
+  // The same files, whoever looks.
+  std::string Files() const {
+    const auto map = ReadWholeFile(disk_->path() + "/" + layer_.PathName() + ".map", 1 << 20);
+    const auto data = ReadWholeFile(disk_->path() + "/" + layer_.PathName() + ".data", 16 << 20);
+    return map && data ? *map + *data : "";
+  }
+};
+
+// [S100]
+TEST_F(ReadOnlyDiskTest, WhatIsThereServesAndNothingIsKept) {
+  SetReadOnly(true);
+  const std::string before = Files();
+  OpenIn(disk_->path(), nullptr, kAtOnce);
+  EXPECT_FALSE(cache_->not_kept());
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), 32u + 2 * 32u);
+  EXPECT_EQ(owner_->produced(0), 1u);
+  EXPECT_TRUE(cache_->Ready(0, kChunk));
+  EXPECT_EQ(cache_->usage().chunks_present, 32u);
+  EXPECT_EQ(counters_->write_failures.load(), 64u);
+  ASSERT_TRUE(cache_->not_kept());
+  EXPECT_THAT(cache_->not_kept()->reason, HasSubstr("Read-only file system"));
+  EXPECT_GT(cache_->not_kept()->at_ns, 0);
+  cache_.reset();
+  EXPECT_EQ(Files(), before);
+}
+
+// [S100]
+TEST_F(ReadOnlyDiskTest, WhatIsReadOnceTheDiskCanBeWrittenIsKept) {
+  SetReadOnly(true);
+  OpenIn(disk_->path(), nullptr, kAtOnce);
+  EXPECT_TRUE(AllReadsRight());
+  SetReadOnly(false);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_FALSE(cache_->not_kept());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  const uint64_t begun = owner_->begun();
+  OpenIn(disk_->path());
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), begun);
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+}
+
+TEST_F(ReadOnlyDiskTest, FilesThatOthersHaveReplacedAreNotWritten) {
+  SetReadOnly(true);
+  OpenIn(disk_->path(), nullptr, kAtOnce);
+  EXPECT_TRUE(AllReadsRight());
+  SetReadOnly(false);
+  const std::string map = disk_->path() + "/" + layer_.PathName() + ".map";
+  ASSERT_TRUE(WriteFileAtomically(map, AsBytes("of somebody else")));
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 32u);
+  const auto left = ReadWholeFile(map, 100);
+  ASSERT_TRUE(left);
+  EXPECT_EQ(*left, "of somebody else");
+  EXPECT_THAT(cache_->not_kept()->reason, HasSubstr("is another file by now"));
+}
+
+TEST_F(ReadOnlyDiskTest, RotIsFetchedAgainEachTimeAndLeftAsItIs) {
+  FlipByte(disk_->path() + "/" + layer_.PathName() + ".data", 2 * kChunk + 5);
+  SetReadOnly(true);
+  const std::string before = Files();
+  OpenIn(disk_->path(), nullptr, kAtOnce);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(ReadsRight(2 * kChunk, kChunk));
+  EXPECT_EQ(counters_->rotten.load(), 1u);
+  EXPECT_EQ(owner_->produced(2), 4u);
+  const auto verified = cache_->Verify([](uint64_t) { return true; });
+  ASSERT_TRUE(verified) << verified.error().message;
+  EXPECT_TRUE(verified->bad.empty());
+  EXPECT_EQ(verified->chunks, 31u);
+  EXPECT_EQ(Files(), before);
+}
+
+TEST_F(ReadOnlyDiskTest, FilesThatDoNotFitTheLayerStayAndServeNothing) {
+  SetReadOnly(true);
+  const std::string before = Files();
+  owner_ = std::make_shared<FakeChunkOwner>(128, 8);
+  OpenIn(disk_->path(), nullptr, kAtOnce);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 0u);
+  EXPECT_EQ(Files(), before);
+}
+
+// [S101]
+TEST_F(ReadOnlyDiskTest, AtItsLimitTheCacheLosesNothingThatCannotBeFreed) {
+  // A second layer that nobody has open, the limit where both are.
+  const Digest closed = Digest::Sha256(AsBytes("a closed layer"));
+  {
+    auto cache = LayerCache::Open(disk_->path(), closed, owner_, counters_);
+    ASSERT_TRUE(cache);
+    std::vector<uint8_t> out(kChunk);
+    ASSERT_TRUE((*cache)->Read(0, out, Soon()));
+  }
+  const uint64_t used = CacheBudget::Open(disk_->path(), CacheBudget::kUnlimited)->used();
+  SetReadOnly(true);
+  auto budget = CacheBudget::Open(disk_->path(), used);
+  OpenIn(disk_->path(), budget, kAtOnce);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(cache_->usage().chunks_present, 32u);
+  EXPECT_TRUE(cache_->Ready(0, kChunk));
+  EXPECT_EQ(budget->used(), used);
+  EXPECT_EQ(budget->evicted_bytes(), 0u);
+  budget->Clear(layer_.PathName());
+  EXPECT_EQ(budget->RemoveClosed(closed.PathName()), 0u);
+  EXPECT_EQ(cache_->usage().chunks_present, 32u);
+  SetReadOnly(false);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_FALSE(cache_->not_kept());
+  EXPECT_GT(budget->evicted_bytes(), 0u);
+  EXPECT_LE(budget->used(), budget->limit());
+  EXPECT_FALSE(FileExists(disk_->path() + "/" + closed.PathName() + ".data"));
+}
+
+// [S101]
+TEST_F(ReadOnlyDiskTest, ATooLargeCacheThatCannotBeFreedIsLeftAsItIs) {
+  SetReadOnly(true);
+  auto budget = CacheBudget::Open(disk_->path(), 64 << 10);
+  const uint64_t used = budget->used();
+  budget->Trim();
+  EXPECT_EQ(budget->used(), used);
+  SetReadOnly(false);
+  budget->Trim();
+  EXPECT_EQ(budget->used(), 0u);
 }
 
 TEST_F(FullDiskTest, WriterKeepsWholeChunksOnly) {

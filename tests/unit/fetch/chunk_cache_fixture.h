@@ -27,9 +27,10 @@ class ChunkCacheFixture : public ::testing::Test {
 
   // Opens the cache of `owner_` anew, as a new process would.
   void Open() { OpenIn(folder_.path()); }
-  void OpenIn(const std::string& folder) {
+  void OpenIn(const std::string& folder, std::shared_ptr<CacheBudget> budget = nullptr,
+              std::chrono::steady_clock::duration retry = LayerCache::kTryFilesAgain) {
     cache_.reset();
-    auto opened = LayerCache::Open(folder, layer_, owner_, counters_);
+    auto opened = LayerCache::Open(folder, layer_, owner_, counters_, std::move(budget), retry);
     ASSERT_TRUE(opened) << opened.error().message;
     cache_ = std::move(opened).value();
   }

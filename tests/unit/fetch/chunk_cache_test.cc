@@ -251,7 +251,7 @@ TEST_F(ChunkCacheTest, FolderThatCannotBeMadeServesWithoutKeeping) {
   EXPECT_TRUE(AllReadsRight());
   EXPECT_FALSE(cache_->Ready(0, 1));
   cache_->Offer(0, owner_->Content(0, kChunk));
-  EXPECT_EQ(counters_->write_failures.load(), 8u);
+  EXPECT_EQ(counters_->write_failures.load(), 9u);
   EXPECT_EQ(cache_->usage().chunks_present, 0u);
 }
 
