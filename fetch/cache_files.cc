@@ -32,7 +32,9 @@ Status CacheFiles::Remove(const CachePaths& paths) {
 Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenExisting(const CachePaths& paths,
                                                              const ChunkShape& shape) {
   auto existing = OpenFor(O_RDWR, paths, shape);
-  if (existing || existing.error().code != Code::kIo) return existing;
+  if (existing) return existing;
+  if (const Code code = existing.error().code; code != Code::kIo && code != Code::kNoSpace)
+    return existing;
   auto readable = OpenFor(O_RDONLY, paths, shape);
   return readable || readable.error().code == Code::kCorrupt ? std::move(readable)
                                                              : std::move(existing);

@@ -49,12 +49,17 @@ Namespace::~Namespace() { catalog_.SetKeepers({}); }
 
 Result<NodeEntry> Namespace::Lookup(NodeId parent, std::string_view name) {
   Result<NodeEntry> found = Answer(LookupIn(parent, name, true));
-  // Trees write down their own failures. That a name is not there is an answer, not a failure.
-  const auto parts = SplitNode(parent);
-  const bool of_names =
-      parts && (parts->kind == NodeClass::kFixed || parts->kind == NodeClass::kDirectory);
-  if (!found && of_names && found.error().code != Code::kNotFound)
+  // Trees write down their own failures.
+  const KeyPtr folder = FolderOfNames(parent);
+  if (folder == nullptr) return found;
+  // That a name is not there is an answer, not a failure.
+  const bool answered = found || found.error().code == Code::kNotFound;
+  if (answered) {
+    name_failures_.Clear(*folder);
+  } else {
     LogWarning(Quote(name) + " cannot be looked up: " + found.error().message);
+    name_failures_.Note(*folder, name, found.error());
+  }
   return found;
 }
 Result<NodeAttributes> Namespace::GetAttr(NodeId node) { return Answer(AttrOf(node, true)); }
@@ -246,7 +251,7 @@ Attempt<std::optional<std::string>> Namespace::XattrOf(NodeId node, std::string_
                                                        bool may_wait) {
   const auto parts = SplitNode(node);
   if (!parts) return NoSuchNode(node);
-  if (name == "user.lamina.error") return ErrorXattr(*parts);
+  if (name == "user.lamina.error") return ErrorXattr(node, *parts);
   if (parts->kind != NodeClass::kTree) return std::optional<std::string>();
   ATTEMPT(const ImageRowPtr row, TreeRow(parts->row, may_wait));
   const Nid nid = NidOf(*row, parts->position);

@@ -26,6 +26,7 @@
 #include "fs/catalog.h"
 #include "fs/held_images.h"
 #include "fs/layer_store.h"
+#include "fs/name_failures.h"
 #include "fs/namespace_names.h"
 #include "fs/namespace_rows.h"
 #include "fs/namespace_types.h"
@@ -67,8 +68,8 @@ class Namespace {
   }
   Result<std::optional<uint64_t>> Seek(NodeId node, uint64_t offset, bool hole);
   // nullopt: the file has no such attribute (ENODATA). user.lamina.{layer,digest,local} of regular
-  // files and user.lamina.error of everything in an image are made up here and not listed, so that
-  // listings are the image's own.
+  // files and user.lamina.error of everything in an image, and of the folders of names, are made up
+  // here and not listed, so that listings are the image's own.
   Attempt<std::optional<std::string>> TryXattr(NodeId node, std::string_view name) {
     return XattrOf(node, name, false);
   }
@@ -172,6 +173,9 @@ class Namespace {
   Listing ListDirectory(NodeId node, const std::string& directory);
   void AddRepository(const std::string& repository, std::map<std::string, ListedName>* found);
   NodeEntry Negative(const std::string& directory) const;
+  // The folder of names that a node is: "" for the root; null for other nodes, and where it is not
+  // known without a wait.
+  KeyPtr FolderOfNames(NodeId node) const;
 
   Result<std::vector<std::string>> KeysOfHeldImages();
   void LetGo(const Image& image);
@@ -200,7 +204,7 @@ class Namespace {
                            const Deadline* deadline);
   Attempt<void> ListTree(const NodeParts& parts, uint64_t cookie, bool attributes,
                          const DirectoryVisitor& visit, bool may_wait);
-  std::optional<std::string> ErrorXattr(const NodeParts& parts) const;
+  std::optional<std::string> ErrorXattr(NodeId node, const NodeParts& parts) const;
   Attempt<std::optional<std::string>> LaminaXattr(const ImageRow& row, Nid nid,
                                                   std::string_view name, bool may_wait);
 
@@ -230,6 +234,7 @@ class Namespace {
   ListingShelf listings_;
   HandedOut handed_out_;
   HeldImages held_images_;
+  NameFailures name_failures_;
   mutable Mutex metrics_mutex_;  // held while the source runs: that only formats numbers
   std::function<std::string()> metrics_source_ GUARDED_BY(metrics_mutex_);
 };

@@ -186,7 +186,10 @@ Attempt<NodeEntry> Namespace::LookupPlain(const std::string& directory, const st
     if (!tag) return std::nullopt;
     if (*tag && (*tag)->attr.id != 0) return tag;
     const bool refused = !*tag && parent != PathKind::kRepository && IsRefusal((*tag).error().code);
-    if (!*tag && !refused && !known_below) return tag;
+    // What can be no component, as "rootfs", is asked for by who takes the directory for an image:
+    // he is to know that it may be one that he has no access to.
+    const bool denied = !*tag && (*tag).error().code == Code::kDenied && !IsUsableComponent(name);
+    if (!*tag && (!refused || denied) && !known_below) return tag;
   }
   return LookupComponent(directory, name, may_wait);
 }

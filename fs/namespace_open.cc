@@ -228,15 +228,27 @@ void Namespace::NoteFailure(NodeId node, std::string_view name, const Error& err
   const bool of_image =
       parts && (parts->kind == NodeClass::kImage || parts->kind == NodeClass::kTree);
   const auto row = of_image ? images_.Find(parts->row) : nullptr;
-  if (row == nullptr)
-    return LogWarning(fmt::format(
+  if (row == nullptr) {
+    LogWarning(fmt::format(
         "{} is given up: {}",
         name.empty() ? fmt::format("a request on node {}", node) : "the lookup of " + Quote(name),
         error.message));
+    const KeyPtr folder = FolderOfNames(node);
+    if (folder != nullptr && !name.empty()) name_failures_.Note(*folder, name, error);
+    return;
+  }
   const ImageDocuments& documents = row->image->documents();
   LogError(fmt::format("{}: node {}: {}", KeyOfImage(documents.repository, documents.digest), node,
                        error.message));
   row->image->SetLastError(error);
+}
+
+Namespace::KeyPtr Namespace::FolderOfNames(NodeId node) const {
+  static const KeyPtr kRoot = std::make_shared<const std::string>();
+  if (node == kRootNode) return kRoot;
+  const auto parts = SplitNode(node);
+  const bool is_folder = parts && parts->kind == NodeClass::kDirectory;
+  return is_folder ? names_.KnownKey(parts->row) : nullptr;
 }
 
 Status Namespace::Prepare(NodeId node) {

@@ -121,12 +121,15 @@ Attempt<std::optional<std::string>> Namespace::LaminaXattr(const ImageRow& row, 
   return std::optional<std::string>((*found)->local ? "yes" : "no");
 }
 
-// What failed last in the image, wherever in it one looks; an image that is not open has no
-// failure.
-std::optional<std::string> Namespace::ErrorXattr(const NodeParts& parts) const {
-  if (parts.kind != NodeClass::kTree && parts.kind != NodeClass::kImage) return std::nullopt;
-  const ImageRowPtr row = images_.Find(parts.row);
-  return row == nullptr ? std::nullopt : row->image->last_error();
+// What failed last in the image, wherever in it one looks, or with a name in a folder of names or
+// below it; an image that is not open has no failure.
+std::optional<std::string> Namespace::ErrorXattr(NodeId node, const NodeParts& parts) const {
+  if (parts.kind == NodeClass::kTree || parts.kind == NodeClass::kImage) {
+    const ImageRowPtr row = images_.Find(parts.row);
+    return row == nullptr ? std::nullopt : row->image->last_error();
+  }
+  const KeyPtr folder = FolderOfNames(node);
+  return folder == nullptr ? std::nullopt : name_failures_.Find(*folder);
 }
 
 }  // namespace lamina

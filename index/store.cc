@@ -46,15 +46,15 @@ Result<std::unique_ptr<Store>> Store::OpenAs(std::unique_ptr<Impl> impl) {
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
-Status Store::Impl::OpenDatabase() {
+Status Store::Impl::OpenDatabase(std::string* warning) {
   ASSIGN_OR_RETURN(database, in_memory ? Database::OpenCopy(path) : Database::Open(path));
-  Status prepared = Prepare();
+  Status prepared = Prepare(warning);
   if (!prepared) database.reset();
   return prepared;
 }
 
-Status Store::Impl::Prepare() {
-  RETURN_IF_ERROR(PrepareSchema(*database));
+Status Store::Impl::Prepare(std::string* warning) {
+  RETURN_IF_ERROR(PrepareSchema(*database, warning));
   // What an earlier copy in memory handed out is lost.
   if (in_memory) RETURN_IF_ERROR(RaiseNodeIds(*database));
   ASSIGN_OR_RETURN(const int64_t last, database->QueryInteger(kSelectLastNode));
@@ -69,8 +69,8 @@ Status Store::Impl::OpenOrRebuild(std::string* warning) {
     return !opened &&
            (opened.error().code == Code::kCorrupt || opened.error().code == Code::kInternal);
   };
-  Status opened = OpenDatabase();
-  if (is_damage(opened)) opened = OpenDatabase();  // see WithLocked()
+  Status opened = OpenDatabase(warning);
+  if (is_damage(opened)) opened = OpenDatabase(warning);  // see WithLocked()
   if (!is_damage(opened)) return opened;
   return Rebuild(opened.error(), warning);
 }
@@ -80,13 +80,13 @@ Status Store::Impl::Rebuild(const Error& reason, std::string* warning) {
   if (in_memory) {
     *warning = fmt::format("the store is damaged and begun anew in memory: {}", reason.message);
     ASSIGN_OR_RETURN(database, Database::InMemory(path));
-    RETURN_IF_ERROR(PrepareSchema(*database));
+    RETURN_IF_ERROR(PrepareSchema(*database, warning));
     return RestoreNodes();
   }
   ASSIGN_OR_RETURN(const std::string aside, SetAside());
   *warning = fmt::format("the store is damaged, set aside as {} and begun anew: {}", aside,
                          reason.message);
-  RETURN_IF_ERROR(OpenDatabase());
+  RETURN_IF_ERROR(OpenDatabase(warning));
   return RestoreNodes();
 }
 

@@ -48,8 +48,8 @@ struct Store::Impl {
   // `*warning`.
   Status OpenOrRebuild(std::string* warning) REQUIRES(mutex);
   Status Rebuild(const Error& reason, std::string* warning) REQUIRES(mutex);
-  Status OpenDatabase() REQUIRES(mutex);
-  Status Prepare() REQUIRES(mutex);
+  Status OpenDatabase(std::string* warning) REQUIRES(mutex);
+  Status Prepare(std::string* warning) REQUIRES(mutex);
   Result<std::string> SetAside() REQUIRES(mutex);
 
   Status RestoreNodes() REQUIRES(mutex);

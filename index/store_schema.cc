@@ -117,9 +117,28 @@ Status MakeTables(Database& database) {
   return Migrate(database, 0);
 }
 
-}  // namespace
+// All that SQLite was told to make, as it keeps it.
+Result<std::string> SchemaOf(Database& database) {
+  ASSIGN_OR_RETURN(Statement all,
+                   database.Prepare("SELECT group_concat(sql, ';') FROM (SELECT sql FROM"
+                                    " sqlite_schema WHERE sql IS NOT NULL ORDER BY name)"));
+  ASSIGN_OR_RETURN(const bool row, all.Step());
+  return row ? all.Text(0) : std::string();
+}
 
-Status PrepareSchema(Database& database) {
+// Where the tables are those of this schema to the letter, the numbers of the file's header are
+// damaged: they are set right. False where the tables are others.
+Result<bool> RepairHeader(Database& database) {
+  ASSIGN_OR_RETURN(const auto model, Database::InMemory(database.path()));
+  RETURN_IF_ERROR(AddTables(*model, 0));
+  ASSIGN_OR_RETURN(const std::string ours, SchemaOf(*model));
+  ASSIGN_OR_RETURN(const std::string found, SchemaOf(database));
+  if (found != ours) return false;
+  RETURN_IF_ERROR(SetVersion(database));
+  return true;
+}
+
+Status UpdateSchema(Database& database) {
   ASSIGN_OR_RETURN(const int64_t application, database.QueryInteger("PRAGMA application_id"));
   if (application == 0) return MakeTables(database);
   if (application != kApplicationId)
@@ -134,6 +153,19 @@ Status PrepareSchema(Database& database) {
   if (version < 1 || tables != TablesOf(version))
     return Error{Code::kCorrupt, database.path() + ": tables are missing"};
   return version == kVersion ? Status() : Migrate(database, version);
+}
+
+}  // namespace
+
+Status PrepareSchema(Database& database, std::string* warning) {
+  Status updated = UpdateSchema(database);
+  if (updated || updated.error().code == Code::kNoSpace || updated.error().code == Code::kIo)
+    return updated;
+  ASSIGN_OR_RETURN(const bool repaired, RepairHeader(database));
+  if (!repaired) return updated;
+  *warning = fmt::format("the numbers in the header of {} were damaged and are set right",
+                         database.path());
+  return {};
 }
 
 }  // namespace lamina

@@ -83,6 +83,7 @@ class Lamina:
         self.store = os.path.join(folder, "store")
         self.mountpoint = os.path.join(folder, "images")
         self.options = list(options)
+        self.wrapper = ()  # a program that becomes the daemon, and its arguments
         self.log_path = os.path.join(folder, "daemon.log")
         self.environment = dict(os.environ, LAMINA_STORE=self.store, XDG_RUNTIME_DIR=folder, HOME=folder,
                                 **(environment or {}))
@@ -94,7 +95,7 @@ class Lamina:
         """Begins to mount."""
         with open(self.log_path, "ab") as log:
             self.process = start_child(
-                lamina_binary(), "mount", "-f", "--store", self.store, *self.options, self.mountpoint,
+                *self.wrapper, lamina_binary(), "mount", "-f", "--store", self.store, *self.options, self.mountpoint,
                 stdout=log, stderr=log, env=self.environment, cwd=self.folder)
         self.killed = False
 

@@ -91,6 +91,26 @@ TEST_F(StoreDamageTest, MissingTablesAreARebuild) {
   EXPECT_EQ(SetAsideCount(), 1u);
 }
 
+TEST_F(StoreDamageTest, AFlippedBitInANumberOfTheHeaderIsMended) {
+  constexpr uint64_t kVersionAt = 60;
+  constexpr uint64_t kApplicationAt = 68;
+  for (const uint64_t number : {kVersionAt, kApplicationAt}) {
+    for (uint64_t bit = 0; bit < 32; ++bit) {
+      Open();
+      const int64_t id = *store_->NodeId(NodeKind::kName, "kept");
+      store_.reset();
+      const auto before = ReadWholeFile(path_, 1 << 20);
+      ASSERT_TRUE(before);
+      std::string byte(1, (*before)[number + bit / 8]);
+      byte[0] = static_cast<char>(byte[0] ^ (1 << bit % 8));
+      Overwrite(number + bit / 8, byte);
+      Open();
+      ASSERT_EQ(*store_->NodeId(NodeKind::kName, "kept"), id) << number << ", bit " << bit;
+    }
+  }
+  EXPECT_EQ(SetAsideCount(), 0u);
+}
+
 TEST_F(StoreDamageTest, DamageFoundLaterIsRepairedWithinTheCallAndKeepsKnownIds) {
   Open();
   Fill(50);
