@@ -1,5 +1,6 @@
 #include "fetch/cache_budget.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <new>
 #include <optional>
@@ -224,7 +226,7 @@ std::vector<std::shared_ptr<EvictableLayer>> CacheBudget::ColdestFirst() {
 // --- accounts
 
 CacheBudget::Account::Account(std::shared_ptr<CacheBudget> budget, const Digest& layer)
-    : budget_(std::move(budget)), name_(layer.PathName()) {
+    : budget_(std::move(budget)), name_(layer.PathName()), used_s_(::time(nullptr)) {
   used_at_ = budget_->Now();
   MutexLock lock(budget_->mutex_);
   budget_->open_.insert(this);
@@ -236,6 +238,7 @@ CacheBudget::Account::~Account() {
     MutexLock lock(mutex_);
     counted = counted_;
   }
+  if (keep_) StampUse();
   MutexLock lock(budget_->mutex_);
   budget_->open_.erase(this);
   const bool others = std::ranges::any_of(
@@ -315,6 +318,21 @@ void CacheBudget::Account::Touch() {
   const uint64_t now = budget_->clock_.load(std::memory_order_relaxed);
   if (used_at_.load(std::memory_order_relaxed) != now)
     used_at_.store(now, std::memory_order_relaxed);
+  const int64_t second = ::time(nullptr);
+  if (used_s_.load(std::memory_order_relaxed) != second)
+    used_s_.store(second, std::memory_order_relaxed);
+}
+
+// Writing and punching holes change the time as well, so that it is set although nobody has read.
+void CacheBudget::Account::StampUse() const {
+  const timespec times[2] = {{0, UTIME_OMIT}, {used_s_.load(), 0}};
+  (void)::utimensat(AT_FDCWD, budget_->DataPath(name_).c_str(), times, AT_SYMLINK_NOFOLLOW);
+}
+
+void CacheBudget::StampUses() {
+  MutexLock lock(mutex_);
+  for (const Account* account : open_)
+    if (account->inode_ != 0) account->StampUse();
 }
 
 // --- the limit

@@ -74,6 +74,9 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     void Keep() { keep_ = true; }
     // The layer was read.
     void Touch();
+    // Writes the time of the last read to the data file, for the order of what a later process
+    // finds.
+    void StampUse() const;
     // The data file that is counted here, by its inode. `layer` (may be absent) counts as evictable
     // from now on, as long as it lives; not where another account has the same file: what one of
     // them punched would be served by the other as zeros.
@@ -92,6 +95,7 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     uint64_t counted_ GUARDED_BY(mutex_) = 0;
     bool keep_ = false;
     std::atomic<uint64_t> used_at_{0};  // on the budget's clock
+    std::atomic<int64_t> used_s_;       // wall clock
     // Under the budget's locks.
     uint64_t inode_ = 0;
     bool shared_ = false;  // another account has, or had, the same file
@@ -100,6 +104,8 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
 
   // Down to the limit, for what an earlier process has left.
   void Trim();
+  // Of all that is open: see Account::StampUse(). Called now and then, for a process that is killed.
+  void StampUses();
 
   uint64_t limit() const { return limit_; }
   uint64_t used() const { return used_.load(); }  // with what is reserved

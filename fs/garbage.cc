@@ -127,6 +127,7 @@ Status GarbageCollector::CheckSameStore(const Run& run) {
 
 // Uses that were noted in memory alone: an image that is open is found there.
 Status GarbageCollector::NoteUses() {
+  layers_.StampUses();
   const int64_t now_ns = clock_.NowNs();
   for (const auto& image : catalog_.LiveImages()) {
     const ImageDocuments& documents = image->documents();

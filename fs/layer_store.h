@@ -159,6 +159,8 @@ class LayerStore {
   Result<std::shared_ptr<Layer>> OpenStored(const Digest& digest);
   // Whoever gets it next opens it anew from disk.
   void LetGo(const Digest& digest);
+  // Writes down when the cached bytes of open layers were last read.
+  void StampUses() { cache_budget_->StampUses(); }
   // Removes its cached bytes; readers go on and fetch again.
   void ClearCache(const Digest& digest) { cache_budget_->Clear(digest.PathName()); }
   // Removes index, refusal and cached bytes. False where somebody uses the layer.

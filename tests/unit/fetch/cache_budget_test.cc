@@ -131,6 +131,34 @@ TEST_F(CacheBudgetTest, LayersThatNobodyHasOpenGoFirstTheOldestBeforeTheOthers) 
   EXPECT_EQ(budget_->used(), RealBytes());
 }
 
+TEST_F(CacheBudgetTest, WhatWasReadLastIsTheYoungestForALaterProcess) {
+  MakeBudget(CacheBudget::kUnlimited);
+  for (const int number : {1, 2, 3}) EXPECT_TRUE(AllReadRight(Open(number, 20)));
+  const auto make_old = [&] {
+    for (const int number : {1, 2, 3}) {
+      const timeval times[2] = {{1000, 0}, {1000, 0}};
+      ASSERT_EQ(::utimes(DataPath(number).c_str(), times), 0);
+    }
+  };
+  const auto is_old = [&](int number) {
+    struct stat st {};
+    EXPECT_EQ(::stat(DataPath(number).c_str(), &st), 0);
+    return st.st_mtime == 1000;
+  };
+  make_old();
+  EXPECT_TRUE(AllReadRight(Open(1, 20)));
+  EXPECT_FALSE(is_old(1));
+  EXPECT_TRUE(is_old(2));
+  // While it is open, for a process that is killed.
+  make_old();
+  const OpenLayer held = Open(2, 20);
+  EXPECT_TRUE(AllReadRight(held));
+  EXPECT_TRUE(is_old(2));
+  budget_->StampUses();
+  EXPECT_FALSE(is_old(2));
+  EXPECT_TRUE(is_old(3));
+}
+
 TEST_F(CacheBudgetTest, ALowerLimitIsKeptFromTheStart) {
   MakeBudget(CacheBudget::kUnlimited);
   for (const int number : {1, 2, 3}) EXPECT_TRUE(AllReadRight(Open(number, 20)));
