@@ -38,6 +38,7 @@ struct Store::Impl {
   std::map<NodeName, int64_t> nodes GUARDED_BY(mutex);   // ids handed out in this process, bounded
   int64_t largest_node GUARDED_BY(mutex) = 0;            // of those ids
   std::atomic<uint64_t> alias_changes{0};                // written under the mutex
+  std::atomic<uint64_t> namings{0};                      // the same; see Store::Namings()
 
   // Opens the file with its schema; a corrupt one is set aside and begun anew. What was done is put
   // into
