@@ -206,12 +206,16 @@ class Catalog {
   struct Keepers {
     // Images whose names the kernel holds, as "repository@digest".
     std::function<Result<std::vector<std::string>>()> held;
+    // Grows when there are more of them. Never waits.
+    std::function<uint64_t()> held_changes;
     // Drops an image, so that it is opened anew when it is asked for again.
     std::function<void(const Image&)> let_go;
   };
   // Empty functions end it; not while one of them may be called.
   void SetKeepers(Keepers keepers);
   Result<std::vector<std::string>> HeldImages() const;
+  // Changes whenever an image may have got a name, come into use or be held anew. Never waits.
+  uint64_t Namings() const;
   void LetGo(const Image& image);
   // Repositories of which nothing is known any more are not listed any more. Blocks on local disk.
   void DropUnknown(const std::set<std::string>& repositories);
@@ -282,6 +286,7 @@ class Catalog {
   Result<AliasEnd> EndOf(const std::string& repository, const std::string& tag) const;
   Status CheckAlias(const AliasRow& row) const;
   Status ChangeAliases(const Store::AliasChange& change);
+  std::optional<Store::PinnedImage> ImageOf(const Reference& reference);
   void UpdatePins() EXCLUDES(pins_mutex_);
   void LearnPins(const Digest& document) EXCLUDES(pins_mutex_);
   void ApplyPins(const std::set<Digest>& images) REQUIRES(pins_mutex_);
@@ -305,6 +310,10 @@ class Catalog {
   Result<std::vector<std::string>> RegistryCatalog(const std::string& registry);
   std::vector<std::string> TagsNaming(const std::string& repository, const Digest& digest);
   Result<std::shared_ptr<Image>> LoadImage(const std::string& repository, const Digest& digest);
+  // Taken before a document is looked for, so that it is not collected once it was found.
+  Leases::Lease LeaseOn(const Digest& document) {
+    return layers_.leases().Take({Leases::OfDocument(document)});
+  }
   std::vector<TagName> TagsWith(const std::string& repository,
                                 const std::vector<std::string>& listed);
   std::optional<TagAnswer> RememberedTag(const std::string& repository,

@@ -109,6 +109,7 @@ Result<Document> Catalog::FetchManifest(const std::string& repository, const Dig
 
 Result<ManifestDocument> Catalog::KnownManifest(const std::string& repository,
                                                 const Digest& digest) {
+  const Leases::Lease lease = LeaseOn(digest);
   // To find out who else may have it reads the host's configuration: only where it has to be asked.
   std::optional<Document> document = StoredManifest(store_, repository, digest);
   if (!document) {
@@ -190,6 +191,8 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
                                                   const Digest& digest) {
   const Sources sources = sources_.SourcesOf(repository, digest);
   const std::string name = KeyOf(repository, digest);
+  std::vector<Leases::Lease> leases;  // until the image has its own
+  leases.push_back(LeaseOn(digest));
   ASSIGN_OR_RETURN(Document document, Manifest(repository, digest, sources));
   ASSIGN_OR_RETURN(ManifestDocument parsed,
                    ParseManifestDocument(document.bytes, document.media_type, name));
@@ -204,6 +207,7 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
     }
     ASSIGN_OR_RETURN(const Descriptor chosen,
                      ChoosePlatform(std::get<ImageIndex>(parsed), options_.platform, name));
+    leases.push_back(LeaseOn(chosen.digest));
     ASSIGN_OR_RETURN(document, Manifest(repository, chosen.digest, sources));
     RETURN_IF_ERROR(CheckDocument(document.bytes, chosen.digest, chosen.size, name));
     if (Status known = store_.RecordImage(repository, chosen.digest, clock_.NowNs()); !known)
@@ -214,6 +218,7 @@ Result<std::shared_ptr<Image>> Catalog::LoadImage(const std::string& repository,
   ImageManifest manifest = std::get<ImageManifest>(std::move(parsed));
   RETURN_IF_ERROR(CheckIsImage(manifest, name));
   for (const Descriptor& layer : manifest.layers) RETURN_IF_ERROR(CheckLayerMediaType(layer, name));
+  leases.push_back(LeaseOn(manifest.config.digest));
   ASSIGN_OR_RETURN(std::string config, Config(manifest.config, sources));
   ASSIGN_OR_RETURN(ImageConfig parsed_config, ParseImageConfig(config, manifest, name));
   const bool has_tables = std::ranges::any_of(manifest.layers, HasStargzFiles);

@@ -60,17 +60,23 @@ Result<Store::PinRow> Catalog::Pin(const std::string& reference, const Resolutio
   return pin;
 }
 
-Result<std::vector<Store::PinRow>> Catalog::Unpin(const Reference& reference) {
+// What a reference names as far as is known here; an alias may lead to another repository.
+std::optional<Store::PinnedImage> Catalog::ImageOf(const Reference& reference) {
   const std::string repository = reference.repository.ToString();
+  if (reference.digest)
+    return Store::PinnedImage{
+        repository, ImageOfId(repository, *reference.digest, true).value_or(*reference.digest)};
+  const auto last = LastAnswer(repository, reference.tag_or_latest());
+  if (!last) return std::nullopt;
+  return Store::PinnedImage{last->repository, last->digest};
+}
+
+Result<std::vector<Store::PinRow>> Catalog::Unpin(const Reference& reference) {
   const std::string text = reference.ToString();
-  std::optional<Digest> digest = reference.digest;
-  if (!digest)
-    if (const auto last = LastAnswer(repository, reference.tag.value_or("latest")))
-      digest = last->digest;
+  const auto image = ImageOf(reference);
   ASSIGN_OR_RETURN(std::vector<Store::PinRow> pins, store_.Pins());
   std::erase_if(pins, [&](const Store::PinRow& pin) {
-    if (pin.repository != repository) return true;
-    return pin.digest != digest && (reference.digest || pin.reference != text);
+    return pin.reference != text && Store::PinnedImage{pin.repository, pin.digest} != image;
   });
   if (pins.empty()) return Error{Code::kNotFound, fmt::format("{} is not pinned", text)};
   for (const Store::PinRow& pin : pins)
@@ -106,6 +112,15 @@ Result<std::vector<std::string>> Catalog::HeldImages() const {
     held = keepers_.held;
   }
   return held ? held() : std::vector<std::string>();
+}
+
+uint64_t Catalog::Namings() const {
+  std::function<uint64_t()> held_changes;
+  {
+    MutexLock lock(mutex_);
+    held_changes = keepers_.held_changes;
+  }
+  return store_.Namings() + (held_changes ? held_changes() : 0);
 }
 
 void Catalog::LetGo(const Image& image) {

@@ -1,10 +1,12 @@
 #include "fs/garbage.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <functional>
 
@@ -18,6 +20,8 @@ namespace {
 constexpr int64_t kSecondNs = 1'000'000'000;
 // A document is written before what names it is: as long as that may take, and much longer.
 constexpr int64_t kDocumentGraceNs = 3600 * kSecondNs;
+// What is that much in the future was written while the clock was wrong.
+constexpr int64_t kClockSlackNs = 60 * kSecondNs;
 
 struct FoundFile {
   std::string path;
@@ -44,6 +48,23 @@ std::vector<FoundFile> FilesIn(const std::string& folder) {
   return files;
 }
 
+std::vector<FoundFile> DatabasesSetAside(const StorePaths& paths) {
+  const std::string beginning =
+      std::filesystem::path(paths.Database()).filename().string() + ".corrupt-";
+  std::vector<FoundFile> files = FilesIn(paths.root);
+  std::erase_if(files, [&](const FoundFile& file) { return !file.name.starts_with(beginning); });
+  return files;
+}
+
+// So that it does not count as young until a time that was never now.
+void BoundTimes(const std::vector<FoundFile>& files, int64_t now_ns) {
+  const timespec now{.tv_sec = now_ns / kSecondNs, .tv_nsec = now_ns % kSecondNs};
+  const std::array<timespec, 2> times{now, now};
+  for (const FoundFile& file : files)
+    if (std::max(file.modified_ns, file.changed_ns) > now_ns + kClockSlackNs)
+      ::utimensat(AT_FDCWD, file.path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW);
+}
+
 std::string KeyOf(const std::string& repository, const Digest& digest) {
   return repository + "@" + digest.ToString();
 }
@@ -62,12 +83,10 @@ struct GarbageCollector::Run {
   int64_t now_ns = 0;
   int64_t since_ns = 0;
   int64_t began_ns = 0;
-  KnownContent named;    // of images that something names or uses
-  KnownContent unnamed;  // of the others that are known
+  uint64_t namings = 0;  // of the catalog, when the marks were made
+  std::set<Digest> named_images;
+  KnownContent named;  // what belongs to images that something names or uses
   int64_t store_began_ns = 0;
-  // Of compressed archives, some of which may be away: then a layer that belongs to no known image
-  // may be one of them.
-  bool archives_away = false;
   Collected collected;
 
   bool IsOld(int64_t changed_ns) const { return std::max(changed_ns, began_ns) < since_ns; }
@@ -78,21 +97,25 @@ GarbageCollector::GarbageCollector(StorePaths paths, Store& store, LayerStore& l
     : paths_(std::move(paths)), store_(store), layers_(layers), catalog_(catalog), clock_(clock) {}
 
 Result<GarbageCollector::Collected> GarbageCollector::Collect(const Options& options) {
+  if (options.dry_run) return MarkAndSweep(options);
   MutexLock lock(mutex_);
-  ASSIGN_OR_RETURN(Run run, Mark(options));
-  if (!options.dry_run) LetGo(&run);
-  SweepLayers(&run);
-  SweepTrees(&run);
-  SweepDatabases(&run);
-  RETURN_IF_ERROR(SweepDocuments(&run));
-  if (!options.dry_run) RETURN_IF_ERROR(SweepImages(&run));
-  std::ranges::sort(run.collected.in_use);
-  if (options.dry_run) return std::move(run.collected);
-  const Collected& done = run.collected;
+  ASSIGN_OR_RETURN(Collected done, MarkAndSweep(options));
   GarbageCounters& counters = layers_.garbage_counters();
   ++counters.runs;
   counters.collected += done.layers + done.trees + done.documents + done.databases;
   counters.freed_bytes += done.bytes;
+  return done;
+}
+
+Result<GarbageCollector::Collected> GarbageCollector::MarkAndSweep(const Options& options) {
+  ASSIGN_OR_RETURN(Run run, Mark(options));
+  if (!options.dry_run) LetGo(&run);
+  RETURN_IF_ERROR(SweepLayers(&run));
+  RETURN_IF_ERROR(SweepTrees(&run));
+  SweepDatabases(&run);
+  RETURN_IF_ERROR(SweepDocuments(&run));
+  if (!options.dry_run) RETURN_IF_ERROR(SweepImages(&run));
+  std::ranges::sort(run.collected.in_use);
   return std::move(run.collected);
 }
 
@@ -103,17 +126,41 @@ Result<GarbageCollector::Run> GarbageCollector::Mark(const Options& options) {
   run.options = options;
   run.now_ns = clock_.NowNs();
   run.since_ns = run.now_ns - options.after.count() * kSecondNs;
+  RETURN_IF_ERROR(BoundAllTimes(run.now_ns));
   RETURN_IF_ERROR(NoteUses());
   ASSIGN_OR_RETURN(run.store_began_ns, store_.BeganNs());
   run.began_ns = run.store_began_ns;
   // A database that was just made is no reason to keep what is to go at once.
   if (options.after.count() == 0) run.began_ns = 0;
-  RETURN_IF_ERROR(MarkNamed(&run));
-  RETURN_IF_ERROR(MarkHeld(&run));
-  RETURN_IF_ERROR(MarkArchives(&run));
-  RETURN_IF_ERROR(MarkUnnamed(&run));
-  RETURN_IF_ERROR(CheckSameStore(run));
+  RETURN_IF_ERROR(MarkAll(&run));
   return run;
+}
+
+Status GarbageCollector::MarkAll(Run* run) {
+  run->namings = catalog_.Namings();
+  RETURN_IF_ERROR(MarkNamed(run));
+  RETURN_IF_ERROR(MarkHeld(run));
+  RETURN_IF_ERROR(MarkArchives(run));
+  return CheckSameStore(*run);
+}
+
+// A run may take long: what was named, used or entered since the marks were made is marked, too.
+Status GarbageCollector::KeepUp(Run* run) {
+  if (layers_.cancelled()) return Error{Code::kCancelled, "lamina is stopping"};
+  return catalog_.Namings() == run->namings ? Status() : MarkAll(run);
+}
+
+// Asked once nobody can come to use what is to go: what is named from now on is named without it.
+std::function<bool()> GarbageCollector::AsMarked(const Run& run) {
+  return [this, &run] { return catalog_.Namings() == run.namings; };
+}
+
+Status GarbageCollector::BoundAllTimes(int64_t now_ns) {
+  for (const std::string& folder :
+       {paths_.IndexFolder(), paths_.TreeFolder(), paths_.CacheFolder()})
+    BoundTimes(FilesIn(folder), now_ns);
+  BoundTimes(DatabasesSetAside(paths_), now_ns);
+  return store_.BoundTimes(now_ns, now_ns + kClockSlackNs);
 }
 
 // A database that was found to be corrupt while it was read has been made anew, and names nothing;
@@ -145,7 +192,11 @@ Status GarbageCollector::MarkNamed(Run* run) {
   // A run that collects at once asks for what was used in the future.
   const bool at_once = run->options.after.count() == 0;
   ASSIGN_OR_RETURN(const auto images, store_.NamedImages(at_once ? INT64_MAX : run->since_ns));
-  for (const Digest& image : images) RETURN_IF_ERROR(AddKnownContent(store_, image, &run->named));
+  KnownContent content;
+  for (const Digest& image : images)
+    if (run->named_images.insert(image).second)
+      RETURN_IF_ERROR(AddKnownContent(store_, image, &content));
+  run->named.Merge(std::move(content));
   return {};
 }
 
@@ -153,31 +204,27 @@ Status GarbageCollector::MarkHeld(Run* run) {
   ASSIGN_OR_RETURN(const std::vector<std::string> held, catalog_.HeldImages());
   for (const std::string& key : held) {
     const auto digest = DigestOfKey(key);
-    if (!digest || run->named.documents.contains(*digest)) continue;
-    RETURN_IF_ERROR(AddKnownContent(store_, *digest, &run->named));
-    run->collected.in_use.push_back(key);
+    if (!digest) continue;
+    const bool marked = run->named.documents.contains(*digest);
+    if (marked && !run->named.missing.contains(*digest)) continue;
+    KnownContent content;
+    RETURN_IF_ERROR(AddKnownContent(store_, *digest, &content));
+    run->named.Merge(std::move(content));
+    if (!marked) run->collected.in_use.push_back(key);
   }
   return {};
 }
 
+// What an archive is called as a layer its file tells; of one that is away what was told last.
 Status GarbageCollector::MarkArchives(Run* run) {
   ASSIGN_OR_RETURN(const auto sources, store_.Sources());
   for (const SourceRow& source : sources) {
     if (source.kind == "oci") continue;
-    const auto layer = ArchiveStore::LayerNameOf(source.location);
-    if (layer)
-      run->named.layers.insert(layer->PathName());
-    else
-      run->archives_away = true;
+    const auto now = ArchiveStore::LayerNameOf(source.location);
+    const std::optional<Digest> layer = now ? std::optional(*now) : source.layer;
+    if (layer) run->named.layers.insert(layer->PathName());
+    if (layer != source.layer) RETURN_IF_ERROR(store_.RecordLayerOfSource(source.id, *layer));
   }
-  return {};
-}
-
-Status GarbageCollector::MarkUnnamed(Run* run) {
-  ASSIGN_OR_RETURN(const auto images, store_.KnownImages());
-  for (const Store::KnownImage& image : images)
-    if (!run->named.documents.contains(image.digest))
-      RETURN_IF_ERROR(AddKnownContent(store_, image.digest, &run->unnamed));
   return {};
 }
 
@@ -197,35 +244,38 @@ void GarbageCollector::LetGo(Run* run) {
     if (!image.expired()) run->collected.in_use.push_back(key);
 }
 
-void GarbageCollector::SweepLayers(Run* run) {
+Status GarbageCollector::SweepLayers(Run* run) {
   for (const LayerStore::KeptLayer& layer : layers_.KeptLayers()) {
+    RETURN_IF_ERROR(KeepUp(run));
     const std::string name = layer.digest.PathName();
     if (run->named.layers.contains(name) || !run->IsOld(layer.changed_ns)) continue;
-    if (run->archives_away && !run->unnamed.layers.contains(name)) continue;
-    if (!run->options.dry_run && !layers_.Collect(layer.digest)) continue;
+    if (!run->options.dry_run && !layers_.Collect(layer.digest, AsMarked(*run))) continue;
     ++run->collected.layers;
     run->collected.bytes += layer.index_bytes + layer.cache_bytes;
   }
+  return {};
 }
 
-void GarbageCollector::SweepTrees(Run* run) {
+Status GarbageCollector::SweepTrees(Run* run) {
   constexpr std::string_view kEnding = ".erofs";
   for (const FoundFile& file : FilesIn(paths_.TreeFolder())) {
+    RETURN_IF_ERROR(KeepUp(run));
     if (!file.name.ends_with(kEnding) || !run->IsOld(file.modified_ns)) continue;
     const std::string name = file.name.substr(0, file.name.size() - kEnding.size());
     if (run->named.trees.contains(name)) continue;
     const auto remove = [&] { ::unlink(file.path.c_str()); };
-    if (!run->options.dry_run && !layers_.leases().Collect(Leases::OfTree(name), remove)) continue;
+    if (!run->options.dry_run &&
+        !layers_.leases().Collect(Leases::OfTree(name), AsMarked(*run), remove))
+      continue;
     ++run->collected.trees;
     run->collected.bytes += file.bytes;
   }
+  return {};
 }
 
 void GarbageCollector::SweepDatabases(Run* run) {
-  const std::string beginning =
-      std::filesystem::path(paths_.Database()).filename().string() + ".corrupt-";
-  for (const FoundFile& file : FilesIn(paths_.root)) {
-    if (!file.name.starts_with(beginning) || !run->IsOld(file.changed_ns)) continue;
+  for (const FoundFile& file : DatabasesSetAside(paths_)) {
+    if (!run->IsOld(file.changed_ns)) continue;
     if (!run->options.dry_run) ::unlink(file.path.c_str());
     ++run->collected.databases;
     run->collected.bytes += file.bytes;
@@ -237,11 +287,12 @@ Status GarbageCollector::SweepDocuments(Run* run) {
   ASSIGN_OR_RETURN(const auto documents, store_.KnownDocuments());
   const int64_t latest = std::min(run->since_ns, run->now_ns - kDocumentGraceNs);
   for (const Store::KnownDocument& document : documents) {
+    RETURN_IF_ERROR(KeepUp(run));
     if (run->named.documents.contains(document.digest) || document.kept_ns >= latest) continue;
     Status removed;
     const auto remove = [&] { removed = store_.RemoveDocument(document); };
     if (!run->options.dry_run &&
-        !layers_.leases().Collect(Leases::OfDocument(document.digest), remove))
+        !layers_.leases().Collect(Leases::OfDocument(document.digest), AsMarked(*run), remove))
       continue;
     RETURN_IF_ERROR(std::move(removed));
     ++run->collected.documents;
@@ -255,11 +306,13 @@ Status GarbageCollector::SweepImages(Run* run) {
   ASSIGN_OR_RETURN(const auto images, store_.KnownImages());
   std::set<std::string> repositories;
   for (const Store::KnownImage& image : images) {
+    RETURN_IF_ERROR(KeepUp(run));
     const bool old = run->options.after.count() == 0 || image.used_ns < run->since_ns;
     if (run->named.documents.contains(image.digest) || !old) continue;
     Status removed;
     const auto remove = [&] { removed = store_.RemoveImage(image); };
-    if (!layers_.leases().Collect(Leases::OfDocument(image.digest), remove)) continue;
+    if (!layers_.leases().Collect(Leases::OfDocument(image.digest), AsMarked(*run), remove))
+      continue;
     RETURN_IF_ERROR(std::move(removed));
     repositories.insert(image.repository);
   }

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -43,22 +44,27 @@ class GarbageCollector {
     // "repository@digest": nothing names them, but somebody uses them.
     std::vector<std::string> in_use;
   };
-  // One at a time; whoever comes meanwhile waits.
+  // Of those that remove something one at a time; whoever comes meanwhile waits. Ends with
+  // kCancelled when the layer store is cancelled.
   Result<Collected> Collect(const Options& options) EXCLUDES(mutex_);
 
  private:
   struct Run;
 
+  Result<Collected> MarkAndSweep(const Options& options);
   Result<Run> Mark(const Options& options);
+  Status BoundAllTimes(int64_t now_ns);
+  Status MarkAll(Run* run);
   Status MarkNamed(Run* run);
   Status MarkHeld(Run* run);
   Status MarkArchives(Run* run);
-  Status MarkUnnamed(Run* run);
+  Status KeepUp(Run* run);
+  std::function<bool()> AsMarked(const Run& run);
   Status CheckSameStore(const Run& run);
   void LetGo(Run* run);
   Status NoteUses();
-  void SweepLayers(Run* run);
-  void SweepTrees(Run* run);
+  Status SweepLayers(Run* run);
+  Status SweepTrees(Run* run);
   void SweepDatabases(Run* run);
   Status SweepDocuments(Run* run);
   Status SweepImages(Run* run);
@@ -68,7 +74,7 @@ class GarbageCollector {
   LayerStore& layers_;
   Catalog& catalog_;
   const WallClock& clock_;
-  Mutex mutex_;  // held over a whole run: orders the runs
+  Mutex mutex_;  // held over a whole run that removes: orders these
 };
 
 }  // namespace lamina

@@ -41,9 +41,9 @@ bool GarbageKeeper::Wait(std::chrono::milliseconds wait) {
 void GarbageKeeper::Keep() {
   for (bool on = Wait(times_.first); on; on = Wait(times_.every)) {
     const auto collected = CollectOnce(collector_, times_.after);
-    if (!collected)
+    if (!collected && collected.error().code != Code::kCancelled)
       LogWarning("garbage cannot be collected: " + collected.error().message);
-    else if (collected->bytes > 0)
+    else if (collected && collected->bytes > 0)
       LogInfo("garbage: " + TextOf(*collected));
   }
 }

@@ -20,7 +20,7 @@ class GarbageKeeper {
   };
   // `collector` outlives it.
   GarbageKeeper(GarbageCollector& collector, Times times);
-  ~GarbageKeeper();  // waits for a run that has begun
+  ~GarbageKeeper();  // waits for a run that has begun, which ends with the layer store
 
  private:
   void Keep();

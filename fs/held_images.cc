@@ -6,7 +6,8 @@ void HeldImages::Add(NodeId node, int64_t times) {
   const auto parts = SplitNode(node);
   if (!parts || parts->kind != NodeClass::kImage || parts->part() != ImagePart::kFolder) return;
   MutexLock lock(mutex_);
-  const auto at = times_.try_emplace(parts->row, 0).first;
+  const auto [at, added] = times_.try_emplace(parts->row, 0);
+  if (added) ++changes_;
   at->second += times;
   if (at->second <= 0) times_.erase(at);
 }
@@ -16,6 +17,11 @@ std::vector<uint32_t> HeldImages::Rows() const {
   MutexLock lock(mutex_);
   for (const auto& [row, times] : times_) rows.push_back(row);
   return rows;
+}
+
+uint64_t HeldImages::changes() const {
+  MutexLock lock(mutex_);
+  return changes_;
 }
 
 }  // namespace lamina

@@ -20,10 +20,13 @@ class HeldImages {
   void Add(NodeId node, int64_t times);
   // Rows of kImage.
   std::vector<uint32_t> Rows() const;
+  // Grows with every image that is held anew.
+  uint64_t changes() const;
 
  private:
   mutable Mutex mutex_;  // leaf
   std::unordered_map<uint32_t, int64_t> times_ GUARDED_BY(mutex_);
+  uint64_t changes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace lamina

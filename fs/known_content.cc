@@ -44,6 +44,18 @@ Status Add(Store& store, const Digest& digest, int depth, KnownContent* content)
 
 }  // namespace
 
+// What one of the two found is not missing.
+void KnownContent::Merge(KnownContent other) {
+  std::erase_if(missing, [&](const Digest& document) {
+    return other.documents.contains(document) && !other.missing.contains(document);
+  });
+  for (const Digest& document : other.missing)
+    if (!documents.contains(document)) missing.insert(document);
+  documents.merge(other.documents);
+  layers.merge(other.layers);
+  trees.merge(other.trees);
+}
+
 Status AddKnownContent(Store& store, const Digest& digest, KnownContent* content) {
   return Add(store, digest, 0, content);
 }

@@ -20,6 +20,8 @@ struct KnownContent {
   std::set<Digest> missing;      // of these, those that the store does not have
   std::set<std::string> layers;  // by Digest::PathName()
   std::set<std::string> trees;   // the same of their keys
+
+  void Merge(KnownContent other);
 };
 
 // Adds an image: a manifest, or an index with all that it names. An error where the store does not

@@ -163,8 +163,9 @@ class LayerStore {
   void StampUses() { cache_budget_->StampUses(); }
   // Removes its cached bytes; readers go on and fetch again.
   void ClearCache(const Digest& digest) { cache_budget_->Clear(digest.PathName()); }
-  // Removes index, refusal and cached bytes. False where somebody uses the layer.
-  bool Collect(const Digest& digest);
+  // Removes index, refusal and cached bytes. False where somebody uses the layer, or `may` says no
+  // when nobody can any more; it takes no lease.
+  bool Collect(const Digest& digest, const std::function<bool()>& may);
 
   const CacheBudget& cache_budget() const { return *cache_budget_; }
   const CacheCounters& cache_counters() const { return *cache_counters_; }

@@ -70,10 +70,10 @@ void LayerStore::LetGo(const Digest& digest) {
   open_.erase(at);
 }
 
-bool LayerStore::Collect(const Digest& digest) {
+bool LayerStore::Collect(const Digest& digest, const std::function<bool()>& may) {
   // Also where a document that would tell whose layer it is has been lost meanwhile.
   if (cache_budget_->IsPinned(digest.PathName())) return false;
-  return leases_.Collect(Leases::OfLayer(digest), [&] {
+  return leases_.Collect(Leases::OfLayer(digest), may, [&] {
     cache_budget_->RemoveClosed(digest.PathName());
     const std::string cached = paths_.CacheFolder() + "/" + digest.PathName();
     if (!FileExists(cached + ".data")) ::unlink((cached + ".map").c_str());

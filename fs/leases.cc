@@ -44,7 +44,8 @@ Leases::Lease Leases::Take(std::vector<std::string> names) {
   return lease;
 }
 
-bool Leases::Collect(const std::string& name, const std::function<void()>& collect) {
+bool Leases::Collect(const std::string& name, const std::function<bool()>& may,
+                     const std::function<void()>& collect) {
   {
     MutexLock lock(table_->mutex);
     if (table_->taken.contains(name) || !table_->collecting.insert(name).second) return false;
@@ -59,6 +60,7 @@ bool Leases::Collect(const std::string& name, const std::function<void()>& colle
     }
   };
   const Ended ended{*table_, name};
+  if (!may()) return false;
   collect();
   return true;
 }

@@ -47,9 +47,10 @@ class Leases {
 
   Leases();
   Lease Take(std::vector<std::string> names);
-  // Calls `collect` where nobody has a lease on `name`; false where somebody has. `collect` takes
-  // no lease.
-  bool Collect(const std::string& name, const std::function<void()>& collect);
+  // Calls `collect` where nobody has a lease on `name`, and `may`, which is asked when nobody can
+  // get one, says so; false otherwise. Neither takes a lease.
+  bool Collect(const std::string& name, const std::function<bool()>& may,
+               const std::function<void()>& collect);
 
  private:
   const std::shared_ptr<Table> table_;

@@ -40,6 +40,7 @@ Namespace::Namespace(Catalog& catalog, Store& store, const LayerStore& layers, s
       names_(store, NodeKind::kName),
       image_keys_(store, NodeKind::kImage) {
   catalog_.SetKeepers({.held = [this] { return KeysOfHeldImages(); },
+                       .held_changes = [this] { return held_images_.changes(); },
                        .let_go = [this](const Image& image) { LetGo(image); }});
 }
 

@@ -158,6 +158,8 @@ Result<SourceSet::Added> SourceSet::Add(const std::string& text, const std::stri
   ASSIGN_OR_RETURN(const auto images, source->source->Images());
   const auto table =
       std::make_shared<const NameTable>(NamesOf(source->row, source->source, images));
+  if (spec.kind != "oci")
+    if (const auto layer = ArchiveStore::LayerNameOf(spec.location)) source->row.layer = *layer;
   const std::string origin = source->source->origin();
   if (table->names.empty() && !table->problems.empty())
     return table->problems.front().Within(ToString(spec));

@@ -27,6 +27,8 @@ struct SourceRow {
   std::string selected;  // the REF or @N of oci:DIR:REF, empty for all
   std::string as_name;   // --as, empty where names inside the source count
   int64_t added_ns = 0;
+  // Of an archive: what it was called as a layer when it was last seen.
+  std::optional<Digest> layer = {};
 };
 
 // A name that a source gives: registry/path:tag -> digest.
@@ -85,6 +87,7 @@ class Store {
       const SourceRow& row,
       const std::vector<LocalNameRow>& names);  // replaces the same location+selected+as_name
   Status ReplaceLocalNames(int64_t source_id, const std::vector<LocalNameRow>& names);
+  Status RecordLayerOfSource(int64_t id, const Digest& layer);
   Status RemoveSource(int64_t id);
   // The answers of this origin about these names, and the images among them that nothing else names
   // (below localhost/, all images of a repository that no source names any more).
@@ -158,6 +161,10 @@ class Store {
   // What names keep: the images that tags have now, or had since `since_ns`, those of sources,
   // aliases and pins, and those used since.
   Result<std::vector<Digest>> NamedImages(int64_t since_ns);
+  // Grows, once that is written, whenever NamedImages() may have got more. Never waits.
+  uint64_t Namings() const;
+  // Times in it that are after `latest_ns`, of a clock that was wrong, become `now_ns`.
+  Status BoundTimes(int64_t now_ns, int64_t latest_ns);
   // When the database was made, or got the times of what is in it.
   Result<int64_t> BeganNs();
 

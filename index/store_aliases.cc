@@ -59,6 +59,7 @@ Result<Store::AliasState> Store::ChangeAliases(
     RETURN_IF_ERROR(check(after.rows));
     RETURN_IF_ERROR(transaction.Commit());
     after.change = ++impl_->alias_changes;
+    ++impl_->namings;
     return after;
   });
 }

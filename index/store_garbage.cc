@@ -19,7 +19,10 @@ Status Store::PutPin(const PinRow& row) {
                      database.Prepare("INSERT OR REPLACE INTO"
                                       " pin(repository, digest, reference, made_ns)"
                                       " VALUES(?, ?, ?, ?)"));
-    return insert.Bind(row.repository).Bind(digest).Bind(row.reference).Bind(row.made_ns).Run();
+    insert.Bind(row.repository).Bind(digest).Bind(row.reference).Bind(row.made_ns);
+    RETURN_IF_ERROR(insert.Run());
+    ++impl_->namings;
+    return {};
   });
 }
 
@@ -66,7 +69,10 @@ Status Store::RecordImage(const std::string& repository, const Digest& digest, i
                      database.Prepare("INSERT INTO image(repository, digest, first_ns, used_ns)"
                                       " VALUES(?1, ?2, ?3, ?3) ON CONFLICT DO UPDATE"
                                       " SET used_ns=?3 WHERE used_ns<?4"));
-    return insert.Bind(repository).Bind(name).Bind(now_ns).Bind(now_ns - kHourNs).Run();
+    const int64_t before = database.TotalChanges();
+    RETURN_IF_ERROR(insert.Bind(repository).Bind(name).Bind(now_ns).Bind(now_ns - kHourNs).Run());
+    if (database.TotalChanges() != before) ++impl_->namings;
+    return {};
   });
 }
 
@@ -148,6 +154,22 @@ Status Store::RemoveDocument(const KnownDocument& document) {
     return remove.Bind(digest).Bind(document.kept_ns).Run();
   });
 }
+
+Status Store::BoundTimes(int64_t now_ns, int64_t latest_ns) {
+  return impl_->With([&](Database& database) -> Status {
+    ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
+    for (const char* statement : {"UPDATE began SET began_ns=?1 WHERE began_ns>?2",
+                                  "UPDATE image SET used_ns=?1 WHERE used_ns>?2",
+                                  "UPDATE document SET kept_ns=?1 WHERE kept_ns>?2",
+                                  "UPDATE tag_history SET seen_ns=?1 WHERE seen_ns>?2"}) {
+      ASSIGN_OR_RETURN(Statement update, database.Prepare(statement));
+      RETURN_IF_ERROR(update.Bind(now_ns).Bind(latest_ns).Run());
+    }
+    return transaction.Commit();
+  });
+}
+
+uint64_t Store::Namings() const { return impl_->namings; }
 
 Result<int64_t> Store::BeganNs() {
   return impl_->With([](Database& database) -> Result<int64_t> {

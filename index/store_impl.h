@@ -42,6 +42,7 @@ struct Store::Impl {
   // Ids that were handed out and that the disk did not take yet.
   std::map<NodeName, int64_t> unsaved GUARDED_BY(mutex);
   std::atomic<uint64_t> alias_changes{0};  // written under the mutex
+  std::atomic<uint64_t> namings{0};        // the same; see Store::Namings()
 
   // Opens the file with its schema; a corrupt one is set aside and begun anew. What was done is put
   // into

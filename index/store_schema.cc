@@ -8,7 +8,7 @@ namespace lamina {
 namespace {
 
 constexpr int64_t kApplicationId = 0x4C614D69;  // "LaMi"
-constexpr int64_t kVersion = 3;
+constexpr int64_t kVersion = 4;
 
 // AUTOINCREMENT where an id must never come to mean something else.
 constexpr const char* kSchema = R"sql(
@@ -78,6 +78,10 @@ ALTER TABLE image ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE document ADD COLUMN kept_ns INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// What schema 4 has more: what an archive was called as a layer when it was last seen.
+constexpr const char* kLayerOfSource =
+    "ALTER TABLE source ADD COLUMN layer TEXT NOT NULL DEFAULT ''";
+
 constexpr const char* kCountTables =
     "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name IN"
     " ('node','source','local_name','tag_history','image','document','alias',"
@@ -93,13 +97,18 @@ Status SetVersion(Database& database) {
       fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kVersion));
 }
 
+Status AddGarbageTables(Database& database) {
+  RETURN_IF_ERROR(database.Execute(kGarbageTables));
+  ASSIGN_OR_RETURN(Statement began, database.Prepare("INSERT INTO began(began_ns) VALUES(?)"));
+  return began.Bind(WallClock::System().NowNs()).Run();
+}
+
 // From an older schema (0: none), in a transaction.
 Status AddTables(Database& database, int64_t version) {
   if (version < 1) RETURN_IF_ERROR(database.Execute(kSchema));
   if (version < 2) RETURN_IF_ERROR(database.Execute(kAliasTable));
-  RETURN_IF_ERROR(database.Execute(kGarbageTables));
-  ASSIGN_OR_RETURN(Statement began, database.Prepare("INSERT INTO began(began_ns) VALUES(?)"));
-  RETURN_IF_ERROR(began.Bind(WallClock::System().NowNs()).Run());
+  if (version < 3) RETURN_IF_ERROR(AddGarbageTables(database));
+  RETURN_IF_ERROR(database.Execute(kLayerOfSource));
   return SetVersion(database);
 }
 

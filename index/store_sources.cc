@@ -67,12 +67,14 @@ Status ForgetEmpty(Database& database, const std::string& repository) {
 Result<int64_t> UpsertSource(Database& database, const SourceRow& row) {
   ASSIGN_OR_RETURN(
       Statement upsert,
-      database.Prepare("INSERT INTO source(kind, location, selected, as_name, added_ns)"
-                       " VALUES(?, ?, ?, ?, ?)"
+      database.Prepare("INSERT INTO source(kind, location, selected, as_name, added_ns, layer)"
+                       " VALUES(?, ?, ?, ?, ?, ?)"
                        " ON CONFLICT(location, selected, as_name) DO UPDATE"
-                       " SET kind=excluded.kind, added_ns=excluded.added_ns"
+                       " SET kind=excluded.kind, added_ns=excluded.added_ns, layer=excluded.layer"
                        " RETURNING id"));
+  const std::string layer = row.layer ? row.layer->ToString() : "";
   upsert.Bind(row.kind).Bind(row.location).Bind(row.selected).Bind(row.as_name).Bind(row.added_ns);
+  upsert.Bind(layer);
   ASSIGN_OR_RETURN(const bool found, upsert.Step());
   if (!found) return Error{Code::kInternal, database.path() + ": no id for a new source"};
   const int64_t id = upsert.Integer(0);
@@ -89,6 +91,7 @@ Result<int64_t> Store::AddSource(const SourceRow& row, const std::vector<LocalNa
     RETURN_IF_ERROR(DeleteNames(database, id));
     RETURN_IF_ERROR(InsertNames(database, id, names));
     RETURN_IF_ERROR(transaction.Commit());
+    ++impl_->namings;
     return id;
   });
 }
@@ -102,7 +105,17 @@ Status Store::ReplaceLocalNames(int64_t source_id, const std::vector<LocalNameRo
       return Error{Code::kNotFound, "the store has no source " + std::to_string(source_id)};
     RETURN_IF_ERROR(DeleteNames(database, source_id));
     RETURN_IF_ERROR(InsertNames(database, source_id, names));
-    return transaction.Commit();
+    RETURN_IF_ERROR(transaction.Commit());
+    ++impl_->namings;
+    return {};
+  });
+}
+
+Status Store::RecordLayerOfSource(int64_t id, const Digest& layer) {
+  const std::string name = layer.ToString();
+  return impl_->With([&](Database& database) -> Status {
+    ASSIGN_OR_RETURN(Statement update, database.Prepare("UPDATE source SET layer=? WHERE id=?"));
+    return update.Bind(name).Bind(id).Run();
   });
 }
 
@@ -156,11 +169,13 @@ Result<bool> Store::ForgetTags(const std::string& repository,
 Result<std::vector<SourceRow>> Store::Sources() {
   return impl_->With([](Database& database) -> Result<std::vector<SourceRow>> {
     ASSIGN_OR_RETURN(Statement select,
-                     database.Prepare("SELECT id, kind, location, selected, as_name, added_ns"
-                                      " FROM source ORDER BY id"));
+                     database.Prepare("SELECT id, kind, location, selected, as_name, added_ns,"
+                                      " layer FROM source ORDER BY id"));
     return CollectRows<SourceRow>(select, [](const Statement& row) {
+      const auto layer = Digest::Parse(row.Text(6));
       return std::optional(SourceRow{row.Integer(0), row.Text(1), row.Text(2), row.Text(3),
-                                     row.Text(4), row.Integer(5)});
+                                     row.Text(4), row.Integer(5),
+                                     layer ? std::optional(*layer) : std::nullopt});
     });
   });
 }

@@ -70,6 +70,7 @@ Result<bool> Store::RecordTag(const TagRow& row) {
     }
     RETURN_IF_ERROR(same ? RefreshTag(database, id, row) : InsertTag(database, row, digest));
     RETURN_IF_ERROR(transaction.Commit());
+    if (!same) ++impl_->namings;
     return known && !same;
   });
 }

@@ -8,63 +8,12 @@
 
 #include "fs/garbage_keeper.h"
 #include "index/sqlite.h"
-#include "overlay/tree_path.h"
-#include "tests/unit/fs/fs_fixture.h"
+#include "tests/unit/fs/garbage_fixture.h"
 
 namespace lamina {
 namespace {
 
 using ::testing::ElementsAre;
-
-constexpr std::chrono::hours kDay(24);
-
-class LaterClock : public WallClock {
- public:
-  int64_t NowNs() const override {
-    return System().NowNs() + std::chrono::nanoseconds(later.load()).count();
-  }
-  std::atomic<std::chrono::hours> later{std::chrono::hours(0)};
-};
-
-class GarbageTest : public FsFixture {
- protected:
-  void SetUp() override {
-    FsFixture::SetUp();
-    MakeCollector();
-  }
-  void TearDown() override { collector_.reset(); }
-  void MakeCollector() {
-    collector_ = std::make_unique<GarbageCollector>(paths_, *store_, *layers_, *catalog_, clock_);
-  }
-  // Of what was neither named nor used in a week.
-  GarbageCollector::Collected Collect(std::chrono::hours after = 7 * kDay) {
-    const auto collected = collector_->Collect({.after = after});
-    EXPECT_TRUE(collected) << collected.error().message;
-    return collected ? *collected : GarbageCollector::Collected();
-  }
-  // The image with its two layers is looked at once.
-  void Look() {
-    const auto image = catalog_->OpenImage(Repository(), base_);
-    ASSERT_TRUE(image) << image.error().message;
-    ASSERT_TRUE((*image)->EnsureTree());
-  }
-  std::string Source() const { return "oci:" + layout_->folder(); }
-  std::string Index() const { return paths_.Index(lower_layer_); }
-  // "dir/big" of the image.
-  Result<std::vector<uint8_t>> ReadBig() {
-    ASSIGN_OR_RETURN(const auto image, catalog_->OpenImage(Repository(), base_));
-    ASSIGN_OR_RETURN(const auto tree, image->EnsureTree());
-    ASSIGN_OR_RETURN(const Nid nid, FindInTree(tree->tree(), "/dir/big", true));
-    std::vector<uint8_t> bytes(4u << 20);
-    ASSIGN_OR_RETURN(const size_t got, image->ReadFile(*tree, nid, 0, bytes,
-                                                       Deadline::After(std::chrono::minutes(1))));
-    bytes.resize(got);
-    return bytes;
-  }
-
-  LaterClock clock_;
-  std::unique_ptr<GarbageCollector> collector_;
-};
 
 TEST_F(GarbageTest, WhatNothingNamesGoesWhenItsTimeIsOver) {
   Look();
@@ -174,21 +123,75 @@ TEST_F(GarbageTest, AnImageThatIsAtWorkStays) {
   EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 2u);
 }
 
-TEST_F(GarbageTest, ACompressedArchiveThatIsAwayKeepsItsIndex) {
+// [S107] It keeps nothing else: what an image had that was forgotten goes.
+TEST_F(GarbageTest, ACompressedArchiveThatIsAwayKeepsItsIndexUntilItIsForgotten) {
   Shell("tar -C " + layout_->folder() + " -czf " + Path("a.tar.gz") + " .");
   ASSERT_TRUE(catalog_->AddSource("oci-archive:" + Path("a.tar.gz"), "localhost/packed"));
   Restart();
   MakeCollector();
   clock_.later = 100 * kDay;
   ASSERT_EQ(layers_->KeptLayers().size(), 1u);
-  EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 0u);
   Shell("mv " + Path("a.tar.gz") + " " + Path("away"));
   EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 0u);
+  const Digest orphan = Digest::Sha256(AsBytes("of no image"));
+  ASSERT_TRUE(WriteFileAtomically(paths_.Index(orphan), AsBytes("x")));
+  EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 1u);
+  EXPECT_FALSE(FileExists(paths_.Index(orphan)));
   Shell("mv " + Path("away") + " " + Path("a.tar.gz"));
+  EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 0u);
+  Shell("rm " + Path("a.tar.gz"));
   ASSERT_TRUE(catalog_->Forget("oci-archive:" + Path("a.tar.gz")));
   Restart();
   MakeCollector();
   EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 1u);
+}
+
+TEST_F(GarbageTest, AnArchiveThatHasChangedKeepsTheIndexOfWhatItIsNow) {
+  Shell("tar -C " + layout_->folder() + " -czf " + Path("a.tar.gz") + " .");
+  ASSERT_TRUE(catalog_->AddSource("oci-archive:" + Path("a.tar.gz"), "localhost/packed"));
+  Shell("touch -d 2020-01-01 " + Path("a.tar.gz"));
+  Restart();
+  MakeCollector();
+  ASSERT_TRUE(catalog_->ResolveTag("localhost/packed", "base"));
+  Restart();
+  MakeCollector();
+  ASSERT_EQ(layers_->KeptLayers().size(), 2u);
+  EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 1u);
+  Shell("rm " + Path("a.tar.gz"));
+  EXPECT_EQ(Collect(std::chrono::hours(0)).layers, 0u);
+}
+
+// [S108] While the clock was wrong everything happened long after today.
+TEST_F(GarbageTest, TimesThatAreStillToComeCountFromNow) {
+  Look();
+  ASSERT_TRUE(catalog_->Forget(Source()));
+  const std::string aside = paths_.Database() + ".corrupt-2099-01-01T00:00:00Z";
+  ASSERT_TRUE(WriteFileAtomically(aside, AsBytes("rot")));
+  const int64_t later = clock_.NowNs() + std::chrono::nanoseconds(10'000 * kDay).count();
+  ASSERT_TRUE(store_->RecordImage(Repository(), base_, later));
+  ASSERT_TRUE(store_->RecordTag({"docker.io/library/x", "t", base_, "https://x", later, later}));
+  ASSERT_TRUE(store_->RecordTag(
+      {"docker.io/library/x", "t", Digest::Sha256(AsBytes("new")), "https://x", later, later}));
+  Restart();
+  MakeCollector();
+  {
+    const auto database = Database::Open(paths_.Database());
+    ASSERT_TRUE(database) << database.error().message;
+    ASSERT_TRUE((*database)->Execute("UPDATE began SET began_ns=" + std::to_string(later) +
+                                     "; UPDATE document SET kept_ns=" + std::to_string(later)));
+  }
+  Shell("touch -d 2099-01-01 " + paths_.IndexFolder() + "/* " + paths_.TreeFolder() + "/* " +
+        paths_.CacheFolder() + "/* " + aside);
+  EXPECT_EQ(Collect().bytes, 0u);
+  clock_.later = 6 * kDay;
+  EXPECT_EQ(Collect().bytes, 0u);
+  clock_.later = 8 * kDay;
+  const auto collected = Collect();
+  EXPECT_EQ(collected.layers, 2u);
+  EXPECT_EQ(collected.trees, 1u);
+  EXPECT_EQ(collected.documents, 2u);
+  EXPECT_EQ(collected.databases, 1u);
+  EXPECT_TRUE(store_->KnownImages()->empty());
 }
 
 // What it named is not known any more, and is not garbage therefore.
@@ -290,6 +293,8 @@ TEST_F(GarbageTest, TheKeeperCollectsByItself) {
   EXPECT_FALSE(FileExists(Index()));
 }
 
+constexpr auto kAlways = [] { return true; };
+
 TEST(LeasesTest, WhatIsLeasedIsNotCollected) {
   Leases leases;
   int collected = 0;
@@ -297,12 +302,14 @@ TEST(LeasesTest, WhatIsLeasedIsNotCollected) {
   {
     const auto first = leases.Take({"a", "b"});
     auto second = leases.Take({"a"});
-    EXPECT_FALSE(leases.Collect("a", collect));
-    EXPECT_TRUE(leases.Collect("c", collect));
+    EXPECT_FALSE(leases.Collect("a", kAlways, collect));
+    EXPECT_TRUE(leases.Collect("c", kAlways, collect));
     const auto moved = std::move(second);
   }
-  EXPECT_TRUE(leases.Collect("a", collect));
-  EXPECT_TRUE(leases.Collect("b", collect));
+  EXPECT_TRUE(leases.Collect("a", kAlways, collect));
+  EXPECT_TRUE(leases.Collect("b", kAlways, collect));
+  EXPECT_FALSE(leases.Collect(
+      "b", [] { return false; }, collect));
   EXPECT_EQ(collected, 3);
 }
 
@@ -311,7 +318,7 @@ TEST(LeasesTest, WhoWantsALeaseWaitsForTheCollection) {
   std::atomic<bool> collected{false};
   std::atomic<bool> started{false};
   std::thread waiting;
-  leases.Collect("a", [&] {
+  leases.Collect("a", kAlways, [&] {
     waiting = std::thread([&] {
       started = true;
       const auto lease = leases.Take({"a"});
@@ -321,7 +328,7 @@ TEST(LeasesTest, WhoWantsALeaseWaitsForTheCollection) {
     collected = true;
   });
   waiting.join();
-  EXPECT_TRUE(leases.Collect("a", [] {}));
+  EXPECT_TRUE(leases.Collect("a", kAlways, [] {}));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/file.h"
 #include "tests/unit/index/store_fixture.h"
@@ -245,7 +246,7 @@ TEST_F(StoreTest, FileIsPrivateAndInWriteAheadMode) {
   Open();
   ASSERT_TRUE(store_->NodeId(NodeKind::kName, "x"));
   EXPECT_EQ(Query("PRAGMA journal_mode"), "wal");
-  EXPECT_EQ(Query("PRAGMA user_version"), "3");
+  EXPECT_EQ(Query("PRAGMA user_version"), "4");
   for (const char* suffix : {"", "-wal", "-shm"}) {
     const auto mode = std::filesystem::status(path_ + suffix).permissions();
     EXPECT_EQ(mode, std::filesystem::perms(0600)) << suffix;
@@ -257,14 +258,14 @@ TEST_F(StoreTest, NewerSchemaIsRefusedInWordsAndLeftAlone) {
   const int64_t id = *store_->NodeId(NodeKind::kName, "x");
   store_.reset();
   Query("CREATE TABLE of_a_newer_one(x)");
-  Query("PRAGMA user_version=4");
+  Query("PRAGMA user_version=5");
   auto refused = Store::Open(path_);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kUnsupported);
   EXPECT_NE(refused.error().message.find("newer"), std::string::npos);
   EXPECT_EQ(SetAsideCount(), 0u);
   Query("DROP TABLE of_a_newer_one");
-  Query("PRAGMA user_version=3");
+  Query("PRAGMA user_version=4");
   Open();
   EXPECT_EQ(*store_->NodeId(NodeKind::kName, "x"), id);
 }
@@ -324,9 +325,10 @@ TEST_F(StoreTest, ADatabaseOfSchemaOneGetsItsTableOfAliases) {
   for (const char* table : {"alias", "pin", "began"}) Query(std::string("DROP TABLE ") + table);
   Query("ALTER TABLE image DROP COLUMN used_ns");
   Query("ALTER TABLE document DROP COLUMN kept_ns");
+  Query("ALTER TABLE source DROP COLUMN layer");
   Query("PRAGMA user_version=1");
   Open();
-  EXPECT_EQ(Query("PRAGMA user_version"), "3");
+  EXPECT_EQ(Query("PRAGMA user_version"), "4");
   EXPECT_EQ(SetAsideCount(), 0u);
   EXPECT_EQ(*store_->NodeKey(NodeKind::kImage, id), "kept");
   EXPECT_EQ(store_->TagHistory("localhost/a", "1")->size(), 1u);
@@ -390,6 +392,7 @@ TEST_F(StoreTest, ADatabaseOfSchemaTwoLearnsSinceWhenThingsLieAbout) {
   for (const char* table : {"pin", "began"}) Query(std::string("DROP TABLE ") + table);
   Query("ALTER TABLE image DROP COLUMN used_ns");
   Query("ALTER TABLE document DROP COLUMN kept_ns");
+  Query("ALTER TABLE source DROP COLUMN layer");
   Query("PRAGMA user_version=2");
   Open();
   EXPECT_EQ(SetAsideCount(), 0u);
@@ -402,6 +405,49 @@ TEST_F(StoreTest, ADatabaseOfSchemaTwoLearnsSinceWhenThingsLieAbout) {
   EXPECT_EQ(store_->KnownDocuments()->front().size, 1u);
   Open();
   EXPECT_EQ(*store_->BeganNs(), began);
+}
+
+TEST_F(StoreTest, ADatabaseOfSchemaThreeLearnsWhatArchivesAreCalled) {
+  Open();
+  const int64_t id = *store_->AddSource({0, "oci-archive", "/a.tar", "", "", 1}, {});
+  store_.reset();
+  Query("ALTER TABLE source DROP COLUMN layer");
+  Query("PRAGMA user_version=3");
+  Open();
+  EXPECT_EQ(SetAsideCount(), 0u);
+  EXPECT_EQ(store_->Sources()->front().layer, std::nullopt);
+  ASSERT_TRUE(store_->RecordLayerOfSource(id, DigestOf("x")));
+  Open();
+  EXPECT_EQ(store_->Sources()->front().layer, DigestOf("x"));
+  ASSERT_TRUE(store_->AddSource({0, "oci-archive", "/a.tar", "", "", 2, DigestOf("y")}, {}));
+  ASSERT_EQ(store_->Sources()->size(), 1u);
+  EXPECT_EQ(store_->Sources()->front().layer, DigestOf("y"));
+}
+
+TEST_F(StoreTest, NamingsGrowWhereSomethingIsNamed) {
+  Open();
+  uint64_t last = store_->Namings();
+  const auto grew = [&] {
+    const uint64_t before = std::exchange(last, store_->Namings());
+    return last > before;
+  };
+  const TagRow tag{"r", "t", DigestOf("x"), "https://x", 1, 1};
+  ASSERT_TRUE(store_->RecordTag(tag));
+  EXPECT_TRUE(grew());
+  ASSERT_TRUE(store_->RecordTag(tag));
+  EXPECT_FALSE(grew()) << "the same answer";
+  ASSERT_TRUE(store_->RecordImage("r", DigestOf("x"), 5));
+  EXPECT_TRUE(grew());
+  ASSERT_TRUE(store_->RecordImage("r", DigestOf("x"), 6));
+  EXPECT_FALSE(grew()) << "within the hour";
+  ASSERT_TRUE(store_->PutPin({"r", DigestOf("x"), "r:t", 1}));
+  EXPECT_TRUE(grew());
+  ASSERT_TRUE(store_->ChangeAliases({.remove = {}, .put = {Alias("a", "t")}}, kAnyAliases));
+  EXPECT_TRUE(grew());
+  const int64_t id = *store_->AddSource({0, "oci", "/a", "", "", 1}, {});
+  EXPECT_TRUE(grew());
+  ASSERT_TRUE(store_->ReplaceLocalNames(id, {{0, "r", "t", DigestOf("y")}}));
+  EXPECT_TRUE(grew());
 }
 
 TEST_F(StoreTest, TheTimeOfUseIsWrittenOnceAnHour) {
