@@ -25,11 +25,12 @@ std::string DefaultStoreFolder() {
 }
 
 Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
-               const CatalogOptions& options, uint64_t cache_limit)
+               const CatalogOptions& options, uint64_t cache_limit, CacheCompression compression)
     : paths_(std::move(paths)),
       lock_(std::move(lock)),
       store_(std::move(store)),
-      layers_(std::make_unique<LayerStore>(paths_, cache_limit, options.registry.memory)),
+      layers_(
+          std::make_unique<LayerStore>(paths_, cache_limit, options.registry.memory, compression)),
       catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)),
       garbage_(std::make_unique<GarbageCollector>(paths_, *store_, *layers_, *catalog_)) {}
 
@@ -37,7 +38,8 @@ Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
                                              const CatalogOptions& options,
-                                             const std::string& cache_size) {
+                                             const std::string& cache_size,
+                                             CacheCompression compression) {
   const StorePaths paths{store_folder};
   RETURN_IF_ERROR(MakeFolders(paths.root));
   for (const std::string& folder : {paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
@@ -55,7 +57,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
       LogWarning(removed.error().message);
   ASSIGN_OR_RETURN(auto store, Store::Open(paths.Database()));
   std::unique_ptr<Engine> engine(
-      new Engine(paths, std::move(lock), std::move(store), options, cache_limit));
+      new Engine(paths, std::move(lock), std::move(store), options, cache_limit, compression));
   RETURN_IF_ERROR(engine->catalog_->Load());
   return engine;
 }

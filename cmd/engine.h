@@ -19,10 +19,10 @@ namespace lamina {
 class Engine {
  public:
   // Makes the folder (0700) where it is missing. kUnavailable where another process holds the
-  // store. `cache_size`: see CacheLimit().
-  static Result<std::unique_ptr<Engine>> Open(const std::string& store_folder,
-                                              const CatalogOptions& options,
-                                              const std::string& cache_size = "");
+  // store. `cache_size`: see CacheLimit(); `compression`: of what is cached from now on.
+  static Result<std::unique_ptr<Engine>> Open(
+      const std::string& store_folder, const CatalogOptions& options,
+      const std::string& cache_size = "", CacheCompression compression = CacheCompression::kNone);
   ~Engine();
 
   const StorePaths& paths() const { return paths_; }
@@ -33,7 +33,7 @@ class Engine {
 
  private:
   Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store,
-         const CatalogOptions& options, uint64_t cache_limit);
+         const CatalogOptions& options, uint64_t cache_limit, CacheCompression compression);
   const StorePaths paths_;
   const UniqueFd lock_;
   std::unique_ptr<Store> store_;
