@@ -63,7 +63,7 @@ Result<Json> Ask(const CommonOptions& common, const Json& given, const ByteSink&
   // Warnings matter to who watches; the rest goes to the daemon's log only.
   RETURN_IF_ERROR(
       StartLog({.level = std::max(level, LogLevel::kWarning), .file = "", .to_stderr = true}));
-  auto engine = Engine::Open(common.store, options, common.cache_size);
+  auto engine = Engine::Open(common.store, options, common.cache_size, CompressionOf(common));
   if (!engine) return engine.error();
   if (!(*engine)->lasting() && ChangesStore(request))
     return Error{Code::kUnsupported,

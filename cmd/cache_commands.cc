@@ -43,6 +43,10 @@ void ShowCacheFigures(const Json& answer) {
                     Number(answer, "layers_whole"), Number(answer, "layers_part"),
                     Number(answer, "layers_none"), Number(answer, "chunks_present"),
                     Number(answer, "chunks_total")));
+  if (Number(answer, "chunks_compressed") > 0)
+    Print(fmt::format("compressed  {} chunks, {} as {} on disk",
+                      Number(answer, "chunks_compressed"), Size(answer, "compressed_from_bytes"),
+                      Size(answer, "compressed_to_bytes")));
   Print(fmt::format("evicted     {}", Size(answer, "evicted_bytes")));
   Print(fmt::format("bad chunks  {}; not kept for want of room {}", Number(answer, "rotten_chunks"),
                     Number(answer, "write_failures")));

@@ -64,12 +64,13 @@ void TidyUp(const StorePaths& paths) {
 }  // namespace
 
 Engine::Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, bool lasting,
-               const CatalogOptions& options, uint64_t cache_limit)
+               const CatalogOptions& options, uint64_t cache_limit, CacheCompression compression)
     : paths_(std::move(paths)),
       lock_(std::move(lock)),
       lasting_(lasting),
       store_(std::move(store)),
-      layers_(std::make_unique<LayerStore>(paths_, cache_limit, options.registry.memory)),
+      layers_(
+          std::make_unique<LayerStore>(paths_, cache_limit, options.registry.memory, compression)),
       catalog_(std::make_unique<Catalog>(paths_, *store_, *layers_, options)),
       garbage_(std::make_unique<GarbageCollector>(paths_, *store_, *layers_, *catalog_)) {}
 
@@ -77,7 +78,8 @@ Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
                                              const CatalogOptions& options,
-                                             const std::string& cache_size) {
+                                             const std::string& cache_size,
+                                             CacheCompression compression) {
   const StorePaths paths{store_folder, std::make_shared<SpareFolder>(store_folder)};
   ASSIGN_OR_RETURN(bool lasting, paths.spare->DiskTakesFiles());
   ASSIGN_OR_RETURN(UniqueFd lock, lasting ? Hold(paths) : HoldAsItIs(paths));
@@ -91,8 +93,8 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& store_folder,
     store = Store::OpenInMemory(paths.Database());
   }
   if (!store) return std::move(store).error();
-  std::unique_ptr<Engine> engine(
-      new Engine(paths, std::move(lock), *std::move(store), lasting, options, cache_limit));
+  std::unique_ptr<Engine> engine(new Engine(paths, std::move(lock), *std::move(store), lasting,
+                                            options, cache_limit, compression));
   RETURN_IF_ERROR(engine->catalog_->Load());
   return engine;
 }

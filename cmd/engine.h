@@ -20,10 +20,10 @@ class Engine {
  public:
   // Makes the folder (0700) where it is missing. kUnavailable where another process holds the
   // store. Where the disk takes no files, what is there serves, and what comes new is kept in
-  // memory. `cache_size`: see CacheLimit().
-  static Result<std::unique_ptr<Engine>> Open(const std::string& store_folder,
-                                              const CatalogOptions& options,
-                                              const std::string& cache_size = "");
+  // memory. `cache_size`: see CacheLimit(); `compression`: of what is cached from now on.
+  static Result<std::unique_ptr<Engine>> Open(
+      const std::string& store_folder, const CatalogOptions& options,
+      const std::string& cache_size = "", CacheCompression compression = CacheCompression::kNone);
   ~Engine();
 
   const StorePaths& paths() const { return paths_; }
@@ -36,7 +36,7 @@ class Engine {
 
  private:
   Engine(StorePaths paths, UniqueFd lock, std::unique_ptr<Store> store, bool lasting,
-         const CatalogOptions& options, uint64_t cache_limit);
+         const CatalogOptions& options, uint64_t cache_limit, CacheCompression compression);
   const StorePaths paths_;
   const UniqueFd lock_;
   const bool lasting_;

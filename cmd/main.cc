@@ -93,6 +93,12 @@ void AddCommonOptions(CLI::App& command, CommandLine& line) {
                   "(default: 20G, or a tenth of the disk where that is less; in a file: size of "
                   "[cache])")
       ->check(CheckCacheSize);
+  command
+      .add_option("--cache-compression", common.cache_compression,
+                  "how new bytes of layers are kept: less disk, for the time of decoding them when "
+                  "they are read (in a file: compression of [cache])")
+      ->check(CLI::IsMember({"none", "lz4", "zstd"}))
+      ->capture_default_str();
 }
 
 // Which hosts are asked, and how.
@@ -439,7 +445,7 @@ std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   for (const char* name :
        {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
         "--strict-registry", "--insecure-registry", "--ca-file", "--hosts-dir", "--certs-dir",
-        "--cache-size", "--connections", "--registry-connections"}) {
+        "--cache-size", "--cache-compression", "--connections", "--registry-connections"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }

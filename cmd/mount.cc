@@ -110,7 +110,8 @@ Status Serve(const CommonOptions& common, const MountCommand& command,
   RETURN_IF_ERROR(StartLog({.level = level,
                             .file = refusal ? "" : StorePaths{common.store}.LogFile(),
                             .to_stderr = command.foreground}));
-  ASSIGN_OR_RETURN(const auto engine, Engine::Open(common.store, options, common.cache_size));
+  ASSIGN_OR_RETURN(const auto engine,
+                   Engine::Open(common.store, options, common.cache_size, CompressionOf(common)));
   KeyedPool pool({});
   Namespace names(engine->catalog(), engine->store(), engine->layers(), VersionText());
   Status served;

@@ -125,6 +125,11 @@ Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common) {
   return options;
 }
 
+// The command line has been checked for it.
+CacheCompression CompressionOf(const CommonOptions& common) {
+  return ParseCacheCompression(common.cache_compression).value_or(CacheCompression::kNone);
+}
+
 Result<LogLevel> LogLevelOf(const CommonOptions& common) {
   if (common.log_level == "debug") return LogLevel::kDebug;
   if (common.log_level == "info") return LogLevel::kInfo;

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/result.h"
+#include "fetch/chunk_codec.h"
 #include "fetch/registry.h"
 #include "fetch/registry_hosts.h"
 #include "fs/catalog.h"
@@ -31,8 +32,9 @@ struct CommonOptions {
   bool strict = false;
   std::vector<std::string> strict_registries;
   std::vector<std::string> insecure_registries;
-  std::string cache_size;  // see CacheLimit()
-  std::string ca_file;     // additional CA certificates, PEM
+  std::string cache_size;                  // see CacheLimit()
+  std::string cache_compression = "none";  // see CompressionOf()
+  std::string ca_file;                     // additional CA certificates, PEM
   // Folders of HOST/hosts.toml and of HOST[:PORT]/*.crt; where they are empty, those of the host.
   std::vector<std::string> hosts_folders;
   std::vector<std::string> certs_folders;
@@ -118,6 +120,7 @@ Result<std::optional<std::chrono::seconds>> ParseAge(const std::string& text);
 // "HOST=N"
 Result<std::pair<std::string, size_t>> ParseRegistryConnections(const std::string& text);
 Result<CatalogOptions> CatalogOptionsOf(const CommonOptions& common);
+CacheCompression CompressionOf(const CommonOptions& common);
 Result<LogLevel> LogLevelOf(const CommonOptions& common);
 
 }  // namespace lamina

@@ -95,21 +95,41 @@ Status CacheFiles::Load(uint64_t flat_offset, MutableByteSpan out) const {
   return PreadExactly(data_.get(), out, flat_offset, paths_.data);
 }
 
+bool CacheFiles::IsCompressed(uint64_t chunk) const {
+  const auto form = map_->Form(chunk);
+  return form && form->compression != CacheCompression::kNone;
+}
+
+Status CacheFiles::LoadForm(const ChunkForm& form, uint64_t flat_offset,
+                            MutableByteSpan out) const {
+  if (form.compression == CacheCompression::kNone) return Load(flat_offset, out);
+  if (form.length > out.size())
+    return Error{Code::kCorrupt, "its record in " + paths_.map + " leads beyond its place"};
+  std::vector<uint8_t> stored(form.length);
+  RETURN_IF_ERROR(Load(flat_offset, stored));
+  return DecodeChunkForm(form.compression, stored, out);
+}
+
 Status CacheFiles::LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByteSpan out) const {
-  RETURN_IF_ERROR(Load(flat_offset, out));
+  const auto form = map_->Form(chunk);
+  if (!form) return Error{Code::kNotFound, "it is not there any more"};
+  RETURN_IF_ERROR(LoadForm(*form, flat_offset, out));
   ASSIGN_OR_RETURN(const uint32_t checksum, map_->Checksum(chunk));
   if (Crc32c(out) != checksum)
     return Error{Code::kCorrupt, "its checksum in " + paths_.map + " does not fit"};
   return {};
 }
 
-Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes) {
+Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
+                        CacheCompression compression) {
   RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const EncodedChunk encoded, EncodeChunk(compression, bytes));
+  const ByteSpan place = encoded.padded.empty() ? bytes : ByteSpan(encoded.padded);
   RETURN_IF_ERROR(CheckDiskRoom(data_.get(), bytes.size(), paths_.data));
   const bool stale = MayHoldData(data_.get(), extent.flat_offset, extent.flat_length);
-  Status kept = stale ? WriteOver(data_.get(), bytes, extent.flat_offset, paths_.data)
-                      : WriteIntoHole(data_.get(), bytes, extent.flat_offset, paths_.data);
-  if (kept) kept = map_->SetPresent(chunk, Crc32c(bytes));
+  Status kept = stale ? WriteOver(data_.get(), place, extent.flat_offset, paths_.data)
+                      : WriteIntoHole(data_.get(), place, extent.flat_offset, paths_.data);
+  if (kept) kept = map_->SetPresent(chunk, {Crc32c(bytes), encoded.form});
   if (!kept && !stale)  // half a chunk on a full disk helps nobody; what stays is overwritten later
     (void)PunchHole(data_.get(), extent.flat_offset, extent.flat_length, paths_.data).has_value();
   return kept;

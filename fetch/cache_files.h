@@ -47,13 +47,18 @@ class CacheFiles {
   Status MakeWritable();
 
   bool Present(uint64_t chunk) const { return map_->Present(chunk); }
+  // Of a chunk that is there: by LoadChecked() alone.
+  bool IsCompressed(uint64_t chunk) const;
+  // Of plain chunks.
   Status Load(uint64_t flat_offset, MutableByteSpan out) const;
   // A whole chunk that is present; kCorrupt where it does not have the checksum that it was kept
   // with.
   Status LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByteSpan out) const;
-  // Writes the data, then the record. On failure nothing counts as present and the blocks are given
-  // back. kNoSpace already where only the disk's reserve is left.
-  Status Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes);
+  // Writes the data, compressed where that is worth it, then the record. On failure nothing counts
+  // as present and the blocks are given back. kNoSpace already where only the disk's reserve is
+  // left.
+  Status Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
+              CacheCompression compression);
   void Drop(uint64_t chunk) { map_->SetAbsent(chunk); }
   // Gives back the blocks of a chunk that is present, which then is not. On failure it still is, by
   // a claim that has to be checked again.
@@ -85,6 +90,7 @@ class CacheFiles {
   static Result<std::unique_ptr<CacheFiles>> Make(const CachePaths& paths, const ChunkShape& shape);
 
   Status CheckWritable() const;
+  Status LoadForm(const ChunkForm& form, uint64_t flat_offset, MutableByteSpan out) const;
 
   const CachePaths paths_;
   const ChunkShape shape_;

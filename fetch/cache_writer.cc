@@ -75,6 +75,7 @@ struct CacheWriter::Impl {
 
   std::unique_ptr<CacheBudget::Account> account = nullptr;  // absent: no limit
   const uint64_t most = CacheBudget::kUnlimited;            // bytes to keep
+  const CacheCompression compression = CacheCompression::kNone;
   const uint64_t look_every = LookEvery(file);
   uint64_t unlooked = 0;  // bytes written since the last look at the disk
 
@@ -87,6 +88,8 @@ struct CacheWriter::Impl {
   // `kept_end` becomes the end of the last chunk that is there.
   KeptChunks ChunksThere(const ChunkOwner& owner, uint64_t* kept_end) const;
   Status SizeFile(uint64_t kept_end, uint64_t flat_size) const;
+  void Compress(const ChunkOwner& owner, KeptChunks& kept) const;
+  Result<ChunkForm> CompressChunk(const ChunkExtent& extent) const;
 };
 
 Status CacheWriter::Impl::Append(uint64_t flat_offset, ByteSpan bytes) {
@@ -150,8 +153,10 @@ KeptChunks CacheWriter::Impl::ChunksThere(const ChunkOwner& owner, uint64_t* kep
     const ChunkExtent extent = owner.Extent(chunk);
     const uint64_t chunk_end = extent.flat_offset + extent.flat_length;
     if (extent.zero || chunk_end > whole_until || chunk_end < extent.flat_offset) continue;
-    kept[chunk] = owner.Checksum(chunk);
-    if (kept[chunk]) *kept_end = std::max(*kept_end, chunk_end);
+    const auto checksum = owner.Checksum(chunk);
+    if (!checksum) continue;
+    kept[chunk] = KeptChunk{.checksum = *checksum};
+    *kept_end = std::max(*kept_end, chunk_end);
   }
   return kept;
 }
@@ -167,6 +172,31 @@ Status CacheWriter::Impl::SizeFile(uint64_t kept_end, uint64_t flat_size) const 
   return size(flat_size);
 }
 
+// The bytes have just been written, so they come from memory. A chunk that fails on the way may be
+// half of each form: it is not kept, and the others stay as they are.
+void CacheWriter::Impl::Compress(const ChunkOwner& owner, KeptChunks& kept) const {
+  if (compression == CacheCompression::kNone) return;
+  for (uint64_t chunk = 0; chunk < kept.size(); ++chunk) {
+    if (!kept[chunk]) continue;
+    const auto form = CompressChunk(owner.Extent(chunk));
+    if (!form) {
+      LogWarning("the rest of the layer is not compressed: " + form.error().message);
+      kept[chunk].reset();
+      return;
+    }
+    kept[chunk]->form = *form;
+  }
+}
+
+Result<ChunkForm> CacheWriter::Impl::CompressChunk(const ChunkExtent& extent) const {
+  std::vector<uint8_t> bytes(extent.flat_length);
+  RETURN_IF_ERROR(PreadExactly(file.fd.get(), bytes, extent.flat_offset, paths.data));
+  ASSIGN_OR_RETURN(const EncodedChunk encoded, EncodeChunk(compression, bytes));
+  if (!encoded.padded.empty())
+    RETURN_IF_ERROR(WriteOver(file.fd.get(), encoded.padded, extent.flat_offset, paths.data));
+  return encoded.form;
+}
+
 CacheWriter::CacheWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 CacheWriter::~CacheWriter() {
@@ -175,7 +205,8 @@ CacheWriter::~CacheWriter() {
 
 Result<std::unique_ptr<CacheWriter>> CacheWriter::Create(const std::string& folder,
                                                          const Digest& layer,
-                                                         std::shared_ptr<CacheBudget> budget) {
+                                                         std::shared_ptr<CacheBudget> budget,
+                                                         CacheCompression compression) {
   CachePaths paths(folder, layer);
   ASSIGN_OR_RETURN(NewFile file, MakeNewFile(paths));
   const uint64_t most = budget != nullptr ? budget->limit() / 2 : CacheBudget::kUnlimited;
@@ -189,7 +220,8 @@ Result<std::unique_ptr<CacheWriter>> CacheWriter::Create(const std::string& fold
       new CacheWriter(std::make_unique<Impl>(Impl{.paths = std::move(paths),
                                                   .file = std::move(file),
                                                   .account = std::move(account),
-                                                  .most = most})));
+                                                  .most = most,
+                                                  .compression = compression})));
 }
 
 void CacheWriter::Write(uint64_t flat_offset, ByteSpan bytes) {
@@ -213,8 +245,9 @@ Status CacheWriter::Commit(const ChunkOwner& owner) {
     return Error{Code::kInternal, fmt::format("{} bytes were written to {}, its layer has {}",
                                               impl_->end, impl_->paths.data, owner.flat_size())};
   uint64_t kept_end = 0;
-  const KeptChunks kept = impl_->ChunksThere(owner, &kept_end);
+  KeptChunks kept = impl_->ChunksThere(owner, &kept_end);
   RETURN_IF_ERROR(impl_->SizeFile(kept_end, owner.flat_size()));
+  impl_->Compress(owner, kept);
   RETURN_IF_ERROR(CacheFiles::Remove(impl_->paths));
   RETURN_IF_ERROR(NameFile(impl_->file, impl_->paths.data));
   auto map = ChunkMap::Make(impl_->paths.map, {owner.chunk_count(), owner.flat_size()}, kept);

@@ -22,8 +22,14 @@ constexpr std::chrono::minutes kVerifyWait{1};
 // them without beginning anew.
 constexpr uint64_t kMostAhead = 16u << 20;
 constexpr uint64_t kMostFurther = 8u << 20;
-// What is fetched ahead of one reader takes no more of a small cache.
+// What is fetched ahead of one reader takes no more of a small cache. He has two stretches ahead of
+// him: the one that he is in, and the one that is fetched.
 constexpr uint64_t kPartOfCache = 8;
+constexpr uint64_t kStretches = 2;
+
+uint64_t LimitOf(const LayerCacheOptions& options) {
+  return options.budget == nullptr ? CacheBudget::kUnlimited : options.budget->limit();
+}
 
 Status CheckShape(const ChunkShape& shape, const Digest& layer) {
   if (shape.flat_size % kHoleBlock != 0 || shape.chunk_count > shape.flat_size / kHoleBlock)
@@ -39,17 +45,23 @@ void CopyPart(const ChunkPart& part, const std::vector<uint8_t>& chunk, uint8_t*
 
 }  // namespace
 
-// A reader has two stretches ahead of him: the one that he is in, and the one that is fetched.
 LayerCache::Impl::Impl(const std::string& folder, const Digest& layer_digest,
-                       const ChunkShape& layer_shape, uint64_t for_ahead)
+                       const ChunkShape& layer_shape, LayerCacheOptions options)
     : layer(layer_digest),
       paths(folder, layer_digest),
       shape(layer_shape),
+      retry(options.retry),
+      keeps(LimitOf(options) > 0),
+      compression(options.compression),
+      decoded(options.decoded ? std::move(options.decoded) : std::make_shared<DecodedChunks>()),
+      decoded_as(decoded->NewLayer()),
       ready(layer_shape.chunk_count),
       warmth(layer_shape.chunk_count),
       unread(layer_shape.chunk_count),
-      most_ahead(std::min(kMostAhead + kMostFurther, for_ahead / 2)),
-      read_ahead(layer_shape.chunk_count, std::min(kMostAhead, most_ahead)) {}
+      most_ahead(std::min(kMostAhead + kMostFurther, LimitOf(options) / kPartOfCache / kStretches)),
+      read_ahead(layer_shape.chunk_count, std::min(kMostAhead, most_ahead)) {
+  if (options.budget != nullptr) account.emplace(std::move(options.budget), layer);
+}
 
 bool LayerCache::Impl::IsReady(uint64_t offset, uint64_t length) const {
   return VisitChunks(*owner, offset, length, [this](const ChunkPart& part) {
@@ -84,11 +96,28 @@ Status LayerCache::Impl::ReadPartFromFile(const ChunkPart& part, MutableByteSpan
   const std::atomic<uint64_t>& evicted = evictions[part.chunk % evictions.size()];
   const uint64_t before = evicted.load();
   if (!ready.Test(part.chunk)) return NotReady();
-  RETURN_IF_ERROR(files->Load(part.begin, out));
+  RETURN_IF_ERROR(LoadPart(part, out));
   if (evicted.load() != before) return NotReady();
   Warm(part.chunk);
   if (unread.Test(part.chunk)) NoteRead(part.chunk);
   return {};
+}
+
+Status LayerCache::Impl::LoadPart(const ChunkPart& part, MutableByteSpan out) {
+  if (!files->IsCompressed(part.chunk)) return files->Load(part.begin, out);
+  ASSIGN_OR_RETURN(const ChunkBuffer bytes, Decoded(part));
+  CopyPart(part, *bytes, out.data());
+  return {};
+}
+
+// Verified each time that it is decoded, so what is remembered is right whatever the file is by
+// now.
+Result<ChunkBuffer> LayerCache::Impl::Decoded(const ChunkPart& part) {
+  if (ChunkBuffer bytes = decoded->Find(decoded_as, part.chunk)) return bytes;
+  auto buffer = std::make_shared<std::vector<uint8_t>>(part.extent.flat_length);
+  RETURN_IF_ERROR(files->LoadChecked(part.chunk, part.extent.flat_offset, *buffer));
+  decoded->Put(decoded_as, part.chunk, buffer);
+  return ChunkBuffer(std::move(buffer));
 }
 
 Error LayerCache::Impl::NotReady() const {
@@ -131,7 +160,7 @@ bool LayerCache::Impl::LoadChecked(uint64_t chunk, const ChunkExtent& extent,
     return true;
   }
   counters->rotten.fetch_add(1, std::memory_order_relaxed);
-  ready.Clear(chunk);
+  MakeUnready(chunk);  // it may come back in another form, which nobody must take for this one
   files->Drop(chunk);
   ForgetUnread(chunk, counters->ahead_wasted_bytes);
   LogWarning(fmt::format("chunk {} of layer {} is bad in the cache and is fetched again: {}", chunk,
@@ -199,17 +228,12 @@ LayerCache::~LayerCache() = default;
 Result<std::shared_ptr<LayerCache>> LayerCache::Open(const std::string& folder, const Digest& layer,
                                                      std::shared_ptr<ChunkOwner> owner,
                                                      std::shared_ptr<CacheCounters> counters,
-                                                     std::shared_ptr<CacheBudget> budget,
-                                                     std::chrono::steady_clock::duration retry) {
+                                                     LayerCacheOptions options) {
   const ChunkShape shape{owner->chunk_count(), owner->flat_size()};
   RETURN_IF_ERROR(CheckShape(shape, layer));
-  const uint64_t limit = budget == nullptr ? CacheBudget::kUnlimited : budget->limit();
-  auto impl = std::make_shared<Impl>(folder, layer, shape, limit / kPartOfCache);
-  impl->retry = retry;
+  auto impl = std::make_shared<Impl>(folder, layer, shape, std::move(options));
   impl->owner = std::move(owner);
   impl->counters = std::move(counters);
-  impl->keeps = budget == nullptr || budget->limit() > 0;
-  if (budget != nullptr) impl->account.emplace(std::move(budget), layer);
   if (Status open = impl->OpenFiles(); !open && impl->keeps) impl->TellNotKept(open.error());
   if (impl->files.get() != nullptr && !impl->CanWrite()) impl->tried = 0;  // the first chunk tells
   const std::string data_path = impl->paths.data;

@@ -27,8 +27,11 @@
 #include "base/unique_fd.h"
 #include "base/urgency.h"
 #include "fetch/cache_budget.h"
+#include "fetch/chunk_codec.h"
 
 namespace lamina {
+
+class DecodedChunks;
 
 // A chunk's place in the flat address space. `zero` chunks hold no data: they read as zeros, cost
 // no cache and are always there.
@@ -95,8 +98,10 @@ class CacheWriter {
  public:
   // Within `budget`, where there is one: a layer keeps at most half of it while it is indexed, so
   // that one large layer does not take everybody's place.
-  static Result<std::unique_ptr<CacheWriter>> Create(const std::string& folder, const Digest& layer,
-                                                     std::shared_ptr<CacheBudget> budget = nullptr);
+  // What is written is plain until Commit() compresses it.
+  static Result<std::unique_ptr<CacheWriter>> Create(
+      const std::string& folder, const Digest& layer, std::shared_ptr<CacheBudget> budget = nullptr,
+      CacheCompression compression = CacheCompression::kNone);
   ~CacheWriter();  // without Commit(): removes the file
   // `flat_offset` grows; both are multiples of 4096.
   void Write(uint64_t flat_offset, ByteSpan bytes);
@@ -114,20 +119,27 @@ class CacheWriter {
   std::unique_ptr<Impl> impl_;
 };
 
+struct LayerCacheOptions {
+  // Says how much may be kept, and may take chunks away again; with a limit of 0 no file is made.
+  std::shared_ptr<CacheBudget> budget = nullptr;
+  // Of what is kept from now on.
+  CacheCompression compression = CacheCompression::kNone;
+  std::shared_ptr<DecodedChunks> decoded = nullptr;  // of all layers; absent: one of its own
+  // Between two attempts at files that the disk does not give.
+  std::chrono::steady_clock::duration retry = std::chrono::seconds(10);
+};
+
 class LayerCache {
  public:
-  static constexpr std::chrono::seconds kTryFilesAgain{10};
-
   // Opens or makes `<folder>/<digest path name>.data` and `.map`. A map of another layout is
   // dropped. A disk that gives no files, or gives them for reading only, is no error: then what is
-  // missing is fetched and not kept, until it does; it is tried again when something is to be kept,
-  // `retry` after it was last tried at the earliest. `budget` says how much may be kept, and may
-  // take chunks away again; with a limit of 0 no file is made. Blocks that the map does not name,
-  // as a process that was killed while it evicted leaves them, are freed.
-  static Result<std::shared_ptr<LayerCache>> Open(
-      const std::string& folder, const Digest& layer, std::shared_ptr<ChunkOwner> owner,
-      std::shared_ptr<CacheCounters> counters, std::shared_ptr<CacheBudget> budget = nullptr,
-      std::chrono::steady_clock::duration retry = kTryFilesAgain);
+  // missing is fetched and not kept, until it does; it is tried again when something is to be kept.
+  // Blocks that the map does not name, as a process that was killed while it evicted leaves them,
+  // are freed.
+  static Result<std::shared_ptr<LayerCache>> Open(const std::string& folder, const Digest& layer,
+                                                  std::shared_ptr<ChunkOwner> owner,
+                                                  std::shared_ptr<CacheCounters> counters,
+                                                  LayerCacheOptions options = {});
   ~LayerCache();
 
   // Are all chunks that overlap the range present and verified in this process? Never blocks.
@@ -176,7 +188,8 @@ class LayerCache {
   };
   // Why the last chunk that was to be kept was not; nothing where it was.
   std::optional<NotKept> not_kept() const;
-  // The file in flat layout, for handing a wholly local layer to the kernel.
+  // The file in flat layout, for handing a wholly local layer of which nothing is compressed to the
+  // kernel.
   const std::string& data_path() const { return data_path_; }
 
  private:

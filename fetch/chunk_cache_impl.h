@@ -19,6 +19,7 @@
 #include "fetch/chunk_cache.h"
 #include "fetch/chunk_flights.h"
 #include "fetch/chunk_walk.h"
+#include "fetch/decoded_chunks.h"
 #include "fetch/read_ahead.h"
 
 namespace lamina {
@@ -33,9 +34,8 @@ Status CheckExtent(const ChunkExtent& extent, const ChunkShape& shape);
 // checked it. Who evicts a chunk leads its flight and does the same with the chunk's own count
 // before he punches the hole.
 struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCache::Impl> {
-  // `for_ahead`: flat bytes of the cache that reading ahead of one reader may take at a time.
   Impl(const std::string& folder, const Digest& layer_digest, const ChunkShape& layer_shape,
-       uint64_t for_ahead);
+       LayerCacheOptions options);
   ~Impl() override;
 
   const Digest layer;
@@ -44,10 +44,13 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   std::shared_ptr<ChunkOwner> owner;
   std::shared_ptr<CacheCounters> counters;
   SetOnce<CacheFiles> files;  // absent while the disk gives none: then nothing is kept
-  std::chrono::steady_clock::duration retry{};           // see OpenFilesAgain()
+  const std::chrono::steady_clock::duration retry;       // see OpenFilesAgain()
   std::atomic<std::chrono::steady_clock::rep> tried{0};  // when files were last tried; 0: never
   std::optional<CacheBudget::Account> account;           // absent where nothing limits the cache
-  bool keeps = true;                                     // false where the limit of the cache is 0
+  const bool keeps;                                      // false where the limit of the cache is 0
+  const CacheCompression compression;
+  const std::shared_ptr<DecodedChunks> decoded;
+  const uint64_t decoded_as;  // the layer's number there
 
   AtomicBitmap ready;  // on disk and verified in this process; the read path looks here only
   std::atomic<uint64_t> epoch{0};
@@ -81,6 +84,8 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
   bool IsReady(uint64_t offset, uint64_t length) const;
   Status ReadFromFile(uint64_t offset, MutableByteSpan out);
   Status ReadPartFromFile(const ChunkPart& part, MutableByteSpan out);
+  Status LoadPart(const ChunkPart& part, MutableByteSpan out);
+  Result<ChunkBuffer> Decoded(const ChunkPart& part);
   Error NotReady() const;
   Status ReadPart(const ChunkPart& part, uint8_t* out, Reading& reading);
 
@@ -130,6 +135,10 @@ struct LayerCache::Impl : EvictableLayer, std::enable_shared_from_this<LayerCach
     return open != nullptr && open->writable();
   }
   uint64_t DiskBytes() const { return files->DiskBytes(); }
+  // What is plain stays readable for who shares the file and takes it for plain.
+  CacheCompression FormToKeep() const {
+    return account && !account->HasFileAlone() ? CacheCompression::kNone : compression;
+  }
   Status OpenFiles();
   Status OpenFilesAgain();
 

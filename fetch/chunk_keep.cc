@@ -82,9 +82,9 @@ Status LayerCache::Impl::KeepNow(uint64_t chunk, const ChunkExtent& extent, Byte
 
 Status LayerCache::Impl::KeepWithinBudget(uint64_t chunk, const ChunkExtent& extent,
                                           ByteSpan bytes) {
-  if (!account) return files->Keep(chunk, extent, bytes);
+  if (!account) return files->Keep(chunk, extent, bytes, FormToKeep());
   ASSIGN_OR_RETURN(auto room, account->Reserve(bytes.size()));
-  Status kept = files->Keep(chunk, extent, bytes);
+  Status kept = files->Keep(chunk, extent, bytes, FormToKeep());
   room.Settle([this] { return DiskBytes(); });
   if (kept) warmth[chunk].store(1, std::memory_order_relaxed);
   return kept;

@@ -34,15 +34,17 @@ std::string EncodeHeader(const ChunkShape& shape) {
   return header;
 }
 
-// A record: the checksum, then 1 where the chunk is there. One pwrite, so never half of one.
+// A record: the checksum, then the word of its form, 0 where it is not there. One pwrite, so never
+// half of one.
 constexpr size_t kRecordBytes = 8;
-constexpr size_t kPresentAt = 4;
+constexpr size_t kFormAt = 4;
 using Record = std::array<uint8_t, kRecordBytes>;
 
-Record EncodeRecord(const std::optional<uint32_t>& checksum) {
+Record EncodeRecord(const std::optional<KeptChunk>& kept) {
   Record record{};
-  StoreLe<uint32_t>(record.data(), checksum.value_or(0));
-  StoreLe<uint32_t>(record.data() + kPresentAt, checksum ? 1 : 0);
+  if (!kept) return record;
+  StoreLe<uint32_t>(record.data(), kept->checksum);
+  StoreLe<uint32_t>(record.data() + kFormAt, kept->form.ToWord());
   return record;
 }
 
@@ -51,11 +53,12 @@ uint64_t PlaceOf(uint64_t chunk) { return kHeaderBytes + chunk * kRecordBytes; }
 }  // namespace
 
 ChunkMap::ChunkMap(UniqueFd fd, std::string path, const std::string& records)
-    : fd_(std::move(fd)), path_(std::move(path)), present_(records.size() / kRecordBytes) {
+    : fd_(std::move(fd)), path_(std::move(path)), words_(records.size() / kRecordBytes) {
   const ByteSpan bytes = AsBytes(records);
-  for (size_t chunk = 0; chunk < records.size() / kRecordBytes; ++chunk)
-    if (LoadLe<uint32_t>(bytes.data() + chunk * kRecordBytes + kPresentAt) == 1)
-      present_.Set(chunk);
+  for (size_t chunk = 0; chunk < words_.size(); ++chunk) {
+    const auto word = LoadLe<uint32_t>(bytes.data() + chunk * kRecordBytes + kFormAt);
+    if (ChunkForm::FromWord(word)) words_[chunk] = word;
+  }
 }
 
 Result<std::unique_ptr<ChunkMap>> ChunkMap::Load(const std::string& path, const ChunkShape& shape,
@@ -78,7 +81,7 @@ Result<std::unique_ptr<ChunkMap>> ChunkMap::Make(const std::string& path, const 
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
   std::string records;
   records.reserve(kept.size() * kRecordBytes);
-  for (const auto& checksum : kept) records += AsText(EncodeRecord(checksum));
+  for (const auto& chunk : kept) records += AsText(EncodeRecord(chunk));
   if (Status written = PwriteExactly(fd.get(), AsBytes(EncodeHeader(shape) + records), 0, path);
       !written) {
     ::unlink(path.c_str());
@@ -93,14 +96,14 @@ Result<uint32_t> ChunkMap::Checksum(uint64_t chunk) const {
   return LoadLe<uint32_t>(record.data());
 }
 
-Status ChunkMap::SetPresent(uint64_t chunk, uint32_t checksum) {
-  RETURN_IF_ERROR(PwriteExactly(fd_.get(), EncodeRecord(checksum), PlaceOf(chunk), path_));
-  present_.Set(chunk);
+Status ChunkMap::SetPresent(uint64_t chunk, const KeptChunk& kept) {
+  RETURN_IF_ERROR(PwriteExactly(fd_.get(), EncodeRecord(kept), PlaceOf(chunk), path_));
+  words_[chunk] = kept.form.ToWord();
   return {};
 }
 
 void ChunkMap::SetAbsent(uint64_t chunk) {
-  present_.Clear(chunk);
+  words_[chunk] = 0;
   (void)PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_).has_value();
 }
 
@@ -110,7 +113,7 @@ Status ChunkMap::SetAbsentAndFree(uint64_t chunk, const std::function<Status()>&
   RETURN_IF_ERROR(PwriteExactly(fd_.get(), EncodeRecord({}), PlaceOf(chunk), path_));
   Status freed = free();
   if (freed)
-    present_.Clear(chunk);
+    words_[chunk] = 0;
   else  // where that fails, too, the next start frees the blocks
     (void)PwriteExactly(fd_.get(), record, PlaceOf(chunk), path_).has_value();
   return freed;

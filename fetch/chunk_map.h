@@ -7,6 +7,7 @@
 // they survive kill -9. Presence is a claim; who reads the data compares it with the checksum. Any
 // thread.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -17,7 +18,7 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "fetch/atomic_bitmap.h"
+#include "fetch/chunk_codec.h"
 
 namespace lamina {
 
@@ -27,8 +28,12 @@ struct ChunkShape {
   uint64_t flat_size = 0;  // bytes
 };
 
-// CRC-32C of each chunk that is there.
-using KeptChunks = std::vector<std::optional<uint32_t>>;
+struct KeptChunk {
+  uint32_t checksum = 0;  // CRC-32C of its bytes
+  ChunkForm form = {};
+};
+// Of each chunk that is there.
+using KeptChunks = std::vector<std::optional<KeptChunk>>;
 
 class ChunkMap {
  public:
@@ -40,11 +45,15 @@ class ChunkMap {
   static Result<std::unique_ptr<ChunkMap>> Make(const std::string& path, const ChunkShape& shape,
                                                 const KeptChunks& kept);
 
-  bool Present(uint64_t chunk) const { return present_.Test(chunk); }
+  bool Present(uint64_t chunk) const { return words_[chunk].load() != 0; }
+  // Nothing where it is not there.
+  std::optional<ChunkForm> Form(uint64_t chunk) const {
+    return ChunkForm::FromWord(words_[chunk].load());
+  }
   // Of a chunk that is there.
   Result<uint32_t> Checksum(uint64_t chunk) const;
   // In the file first, then in memory.
-  Status SetPresent(uint64_t chunk, uint32_t checksum);
+  Status SetPresent(uint64_t chunk, const KeptChunk& kept);
   // In memory first. A failed write is no error: the claim is then found wrong when it is verified.
   void SetAbsent(uint64_t chunk);
   // Lets `free` give back the chunk's blocks while the file does not name it. Where one of the two
@@ -60,7 +69,9 @@ class ChunkMap {
 
   const UniqueFd fd_;
   const std::string path_;
-  AtomicBitmap present_;  // what the file says
+  // What the file says of each chunk; 0: it is not there. Seen by who finds the word: what was
+  // written before it was set.
+  std::vector<std::atomic<uint32_t>> words_;
 };
 
 }  // namespace lamina

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "fetch/cache_files.h"
 #include "fetch/disk_room.h"
+#include "fetch/sparse_file.h"
 
 namespace lamina {
 namespace {
@@ -25,7 +26,18 @@ uint64_t DiskBytesIn(const std::string& folder) {
 struct Chunks {
   uint64_t present = 0;
   uint64_t total = 0;
+  uint64_t compressed = 0;
+  uint64_t compressed_from = 0;  // bytes
+  uint64_t compressed_to = 0;    // bytes, in blocks
 };
+
+void CountForm(const ChunkForm& form, const ChunkRecord& chunk, Chunks* chunks) {
+  ++chunks->present;
+  if (form.compression == CacheCompression::kNone) return;
+  ++chunks->compressed;
+  chunks->compressed_from += chunk.flat_length;
+  chunks->compressed_to += (form.length + kHoleBlock - 1) / kHoleBlock * kHoleBlock;
+}
 
 // By its chunk table alone: the index is mapped and its checksum not looked at, since nothing of it
 // is believed but for a figure.
@@ -40,7 +52,8 @@ Result<Chunks> ChunksOf(const StorePaths& paths, const Digest& layer) {
     ASSIGN_OR_RETURN(const ChunkRecord chunk, index->Chunk(number));
     if (chunk.zero) continue;
     ++chunks.total;
-    if (map && (*map)->Present(number)) ++chunks.present;
+    const auto form = map ? (*map)->Form(number) : std::nullopt;
+    if (form) CountForm(*form, chunk, &chunks);
   }
   return chunks;
 }
@@ -59,6 +72,9 @@ Result<CacheReport> ReportCache(const StorePaths& paths, Store& store, const Lay
     if (!chunks) continue;  // no index, or a bad one: nothing of it can be told
     report.chunks_present += chunks->present;
     report.chunks_total += chunks->total;
+    report.chunks_compressed += chunks->compressed;
+    report.compressed_from += chunks->compressed_from;
+    report.compressed_to += chunks->compressed_to;
     if (chunks->present == chunks->total)
       ++report.layers_whole;
     else

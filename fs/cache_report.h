@@ -19,9 +19,12 @@ struct CacheReport {
   uint64_t layers_none = 0;   // indexed, and none is
   uint64_t chunks_present = 0;
   uint64_t chunks_total = 0;  // of the layers that are indexed, without those of zeros
-  uint64_t pinned_bytes = 0;  // of disk
-  uint64_t index_bytes = 0;   // of disk
-  uint64_t tree_bytes = 0;    // of disk
+  uint64_t chunks_compressed = 0;
+  uint64_t compressed_from = 0;  // bytes of these, decoded
+  uint64_t compressed_to = 0;    // of disk that they take
+  uint64_t pinned_bytes = 0;     // of disk
+  uint64_t index_bytes = 0;      // of disk
+  uint64_t tree_bytes = 0;       // of disk
   uint64_t document_bytes = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fetch/continued_blob.h"
+#include "fetch/decoded_chunks.h"
 #include "fs/foreign_layers.h"
 #include "fs/layer_chunks.h"
 #include "fs/progress_log.h"
@@ -93,10 +94,13 @@ std::string FlightKey(const LayerRequest& request) {
 
 }  // namespace
 
-LayerStore::LayerStore(StorePaths paths, uint64_t cache_limit, std::shared_ptr<Quota> memory)
+LayerStore::LayerStore(StorePaths paths, uint64_t cache_limit, std::shared_ptr<Quota> memory,
+                       CacheCompression compression)
     : paths_(std::move(paths)),
       cache_budget_(CacheBudget::Open(paths_.CacheFolder(), cache_limit)),
       cache_counters_(std::make_shared<CacheCounters>()),
+      cache_compression_(compression),
+      decoded_chunks_(std::make_shared<DecodedChunks>()),
       resources_(std::make_shared<ChunkResources>()) {
   resources_->counters = std::make_shared<LayerCounters>();
   resources_->decoding = std::make_shared<DecodeResources>();
@@ -255,7 +259,8 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::ForeignIndex(const std::st
 // fetched when something reads them.
 std::unique_ptr<CacheWriter> LayerStore::WriterFor(const LayerRequest& request) const {
   if (cache_budget_->limit() == 0) return nullptr;
-  auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_);
+  auto writer = CacheWriter::Create(paths_.CacheFolder(), request.descriptor.digest, cache_budget_,
+                                    cache_compression_);
   if (writer) return *std::move(writer);
   LogWarning(fmt::format("{}: nothing is kept: {}", request.name, writer.error().message));
   return nullptr;
@@ -368,7 +373,10 @@ Result<std::shared_ptr<Layer>> LayerStore::Assemble(
         chunks->AddSources(request.sources, request.descriptor);
         ASSIGN_OR_RETURN(auto cache,
                          LayerCache::Open(paths_.CacheFolder(), request.descriptor.digest, chunks,
-                                          cache_counters_, cache_budget_));
+                                          cache_counters_,
+                                          {.budget = cache_budget_,
+                                           .compression = cache_compression_,
+                                           .decoded = decoded_chunks_}));
         std::shared_ptr<Layer> layer(
             new Layer(index, std::move(chunks), std::move(cache),
                       leases_.Take({Leases::OfLayer(request.descriptor.digest)})));

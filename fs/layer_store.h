@@ -118,7 +118,8 @@ class LayerStore {
   // `cache_limit`: bytes of disk for the bytes of layers.
   // `memory`: bytes in flight, shared with the streams of registries; by default one of its own.
   explicit LayerStore(StorePaths paths, uint64_t cache_limit = CacheBudget::kUnlimited,
-                      std::shared_ptr<Quota> memory = nullptr);
+                      std::shared_ptr<Quota> memory = nullptr,
+                      CacheCompression compression = CacheCompression::kNone);
   ~LayerStore();
 
   // The open layer; indexes it first where no index is there yet. Of callers with the same sources
@@ -201,6 +202,8 @@ class LayerStore {
   MemoryBudget index_memory_{uint64_t{1} << 30};  // of all passes together
   const std::shared_ptr<CacheBudget> cache_budget_;
   const std::shared_ptr<CacheCounters> cache_counters_;
+  const CacheCompression cache_compression_;
+  const std::shared_ptr<DecodedChunks> decoded_chunks_;
   Leases leases_;
   GarbageCounters garbage_counters_;
   const std::shared_ptr<ChunkResources> resources_;

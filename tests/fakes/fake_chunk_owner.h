@@ -101,6 +101,8 @@ class FakeChunkOwner : public ChunkOwner {
     return urgencies_;
   }
 
+  // Content that LZ4 and zstd make a small part of; set before anything is read.
+  bool compressible = false;
   std::atomic<bool> failing{false};
   std::function<void(uint64_t chunk)> on_produce;  // called in each fetch; may throw
 
@@ -108,6 +110,7 @@ class FakeChunkOwner : public ChunkOwner {
   uint8_t ByteAt(uint64_t at) const {
     const uint64_t block = at / 4096;
     if (block % 4 == 3) return 0;
+    if (compressible) at = at / 64 * 64;
     uint64_t mixed = (at / 8 + 1) * (seed_ * 2 + 1) * 0x9E3779B97F4A7C15u;
     mixed ^= mixed >> 29;
     return static_cast<uint8_t>(mixed >> (at % 8 * 8));

@@ -50,7 +50,8 @@ class CacheBudgetTest : public ::testing::Test {
     OpenLayer layer;
     layer.owner = std::make_shared<FakeChunkOwner>(
         std::vector<FakeChunkOwner::Chunk>(chunks, {16, false}), static_cast<uint64_t>(number));
-    auto cache = LayerCache::Open(Folder(), LayerDigest(number), layer.owner, counters_, budget_);
+    auto cache = LayerCache::Open(Folder(), LayerDigest(number), layer.owner, counters_,
+                                  {.budget = budget_});
     EXPECT_TRUE(cache) << cache.error().message;
     if (cache) layer.cache = *cache;
     return layer;
@@ -258,7 +259,7 @@ TEST_F(CacheBudgetTest, AWriterKeepsHalfOfTheLimitAtMost) {
   writer->reset();
   EXPECT_EQ(budget_->used(), RealBytes());
   auto reader = std::make_shared<FakeChunkOwner>(60, 16);
-  auto cache = LayerCache::Open(Folder(), LayerDigest(1), reader, counters_, budget_);
+  auto cache = LayerCache::Open(Folder(), LayerDigest(1), reader, counters_, {.budget = budget_});
   ASSERT_TRUE(cache);
   const OpenLayer layer{reader, *cache};
   EXPECT_GE(layer.cache->usage().chunks_present, 15u);

@@ -30,7 +30,9 @@ using ChunkCacheKillTest = ChunkCacheFixture;
   std::mt19937 random(seed);
   for (;;) {
     auto owner = std::make_shared<FakeChunkOwner>(64, 16);
-    auto cache = LayerCache::Open(folder, layer, owner, std::make_shared<CacheCounters>());
+    owner->compressible = true;
+    auto cache = LayerCache::Open(folder, layer, owner, std::make_shared<CacheCounters>(),
+                                  {.compression = static_cast<CacheCompression>(random() % 3)});
     if (!cache) ::_exit(3);
     for (int i = 0; i < 64; ++i) {
       std::vector<uint8_t> out(1);
@@ -45,6 +47,7 @@ using ChunkCacheKillTest = ChunkCacheFixture;
 
 TEST_F(ChunkCacheKillTest, KilledAtAnyMomentNothingPresentIsWrong) {
   owner_ = std::make_shared<FakeChunkOwner>(64, 16);
+  owner_->compressible = true;
   std::mt19937 random(7);
   uint64_t present = 0;
   for (unsigned round = 0; round < 25; ++round) {
@@ -153,7 +156,7 @@ TEST_F(FullDiskTest, FilesThatCouldNotBeMadeAreMadeOnceThereIsRoom) {
   ASSERT_TRUE(disk);
   const std::string folder = disk->path() + "/cache";
   ASSERT_TRUE(disk->SetReadOnly(true));
-  OpenIn(folder, nullptr, kAtOnce);
+  OpenIn(folder, {.retry = kAtOnce});
   ASSERT_TRUE(cache_->not_kept());
   EXPECT_THAT(cache_->not_kept()->reason, HasSubstr("Read-only file system"));
   EXPECT_TRUE(AllReadsRight());
@@ -173,7 +176,7 @@ TEST_F(FullDiskTest, FilesAreTriedAgainNoSoonerThanTheIntervalSays) {
   ASSERT_TRUE(disk);
   const std::string folder = disk->path() + "/cache";
   ASSERT_TRUE(disk->SetReadOnly(true));
-  OpenIn(folder, nullptr, std::chrono::hours(10'000));
+  OpenIn(folder, {.retry = std::chrono::hours(10'000)});
   ASSERT_TRUE(disk->SetReadOnly(false));
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(cache_->usage().chunks_present, 0u);
@@ -184,7 +187,7 @@ TEST_F(FullDiskTest, ReadersWhoComeTogetherMakeTheFilesOnce) {
   auto disk = testing::SmallDisk::Create(8 << 20);
   ASSERT_TRUE(disk);
   ASSERT_TRUE(disk->SetReadOnly(true));
-  OpenIn(disk->path() + "/cache", nullptr, kAtOnce);
+  OpenIn(disk->path() + "/cache", {.retry = kAtOnce});
   ASSERT_TRUE(disk->SetReadOnly(false));
   std::vector<std::thread> threads;
   std::atomic<int> right{0};
@@ -233,7 +236,7 @@ class ReadOnlyDiskTest : public FullDiskTest {
 TEST_F(ReadOnlyDiskTest, WhatIsThereServesAndNothingIsKept) {
   SetReadOnly(true);
   const std::string before = Files();
-  OpenIn(disk_->path(), nullptr, kAtOnce);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
   EXPECT_FALSE(cache_->not_kept());
   EXPECT_TRUE(AllReadsRight());
   EXPECT_TRUE(AllReadsRight());
@@ -252,7 +255,7 @@ TEST_F(ReadOnlyDiskTest, WhatIsThereServesAndNothingIsKept) {
 // [S100]
 TEST_F(ReadOnlyDiskTest, WhatIsReadOnceTheDiskCanBeWrittenIsKept) {
   SetReadOnly(true);
-  OpenIn(disk_->path(), nullptr, kAtOnce);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
   EXPECT_TRUE(AllReadsRight());
   SetReadOnly(false);
   EXPECT_TRUE(AllReadsRight());
@@ -267,7 +270,7 @@ TEST_F(ReadOnlyDiskTest, WhatIsReadOnceTheDiskCanBeWrittenIsKept) {
 
 TEST_F(ReadOnlyDiskTest, FilesThatOthersHaveReplacedAreNotWritten) {
   SetReadOnly(true);
-  OpenIn(disk_->path(), nullptr, kAtOnce);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
   EXPECT_TRUE(AllReadsRight());
   SetReadOnly(false);
   const std::string map = disk_->path() + "/" + layer_.PathName() + ".map";
@@ -284,7 +287,7 @@ TEST_F(ReadOnlyDiskTest, RotIsFetchedAgainEachTimeAndLeftAsItIs) {
   FlipByte(disk_->path() + "/" + layer_.PathName() + ".data", 2 * kChunk + 5);
   SetReadOnly(true);
   const std::string before = Files();
-  OpenIn(disk_->path(), nullptr, kAtOnce);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(ReadsRight(2 * kChunk, kChunk));
   EXPECT_EQ(counters_->rotten.load(), 1u);
   EXPECT_EQ(owner_->produced(2), 4u);
@@ -299,7 +302,7 @@ TEST_F(ReadOnlyDiskTest, FilesThatDoNotFitTheLayerStayAndServeNothing) {
   SetReadOnly(true);
   const std::string before = Files();
   owner_ = std::make_shared<FakeChunkOwner>(128, 8);
-  OpenIn(disk_->path(), nullptr, kAtOnce);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(cache_->usage().chunks_present, 0u);
   EXPECT_EQ(Files(), before);
@@ -318,7 +321,7 @@ TEST_F(ReadOnlyDiskTest, AtItsLimitTheCacheLosesNothingThatCannotBeFreed) {
   const uint64_t used = CacheBudget::Open(disk_->path(), CacheBudget::kUnlimited)->used();
   SetReadOnly(true);
   auto budget = CacheBudget::Open(disk_->path(), used);
-  OpenIn(disk_->path(), budget, kAtOnce);
+  OpenIn(disk_->path(), {.budget = budget, .retry = kAtOnce});
   EXPECT_TRUE(AllReadsRight());
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(cache_->usage().chunks_present, 32u);

@@ -26,11 +26,10 @@ class ChunkCacheFixture : public ::testing::Test {
   static Deadline Soon() { return Deadline::After(std::chrono::minutes(1)); }
 
   // Opens the cache of `owner_` anew, as a new process would.
-  void Open() { OpenIn(folder_.path()); }
-  void OpenIn(const std::string& folder, std::shared_ptr<CacheBudget> budget = nullptr,
-              std::chrono::steady_clock::duration retry = LayerCache::kTryFilesAgain) {
+  void Open(LayerCacheOptions options = {}) { OpenIn(folder_.path(), std::move(options)); }
+  void OpenIn(const std::string& folder, LayerCacheOptions options = {}) {
     cache_.reset();
-    auto opened = LayerCache::Open(folder, layer_, owner_, counters_, std::move(budget), retry);
+    auto opened = LayerCache::Open(folder, layer_, owner_, counters_, std::move(options));
     ASSERT_TRUE(opened) << opened.error().message;
     cache_ = std::move(opened).value();
   }

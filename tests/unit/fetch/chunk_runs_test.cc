@@ -319,7 +319,7 @@ class SmallCacheTest : public ChunkRunsTest {
     joining_ = std::make_shared<JoiningOwner>(flat / (blocks * 4096), blocks);
     owner_ = joining_;
     budget_ = CacheBudget::Open(folder_.path(), limit);
-    auto opened = LayerCache::Open(folder_.path(), layer_, owner_, counters_, budget_);
+    auto opened = LayerCache::Open(folder_.path(), layer_, owner_, counters_, {.budget = budget_});
     ASSERT_TRUE(opened) << opened.error().message;
     cache_ = std::move(opened).value();
   }

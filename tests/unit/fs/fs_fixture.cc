@@ -159,7 +159,7 @@ void FsFixture::Restart() {
   auto store = Store::Open(paths_.Database());
   ASSERT_TRUE(store) << store.error().message;
   store_ = *std::move(store);
-  layers_ = std::make_unique<LayerStore>(paths_);
+  layers_ = std::make_unique<LayerStore>(paths_, CacheBudget::kUnlimited, nullptr, compression_);
   catalog_ = std::make_unique<Catalog>(paths_, *store_, *layers_, options_);
   const Status loaded = catalog_->Load();
   ASSERT_TRUE(loaded) << loaded.error().message;

@@ -70,6 +70,7 @@ class FsFixture : public testing::Test {
   StorePaths paths_;
   CatalogOptions options_;
   std::unique_ptr<Store> store_;
+  CacheCompression compression_ = CacheCompression::kNone;
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<Namespace> names_;
