@@ -37,9 +37,12 @@ class BlobSource {
   // without a byte. Fewer or more bytes than size() are an error.
   virtual Status Stream(uint64_t offset, const ByteSink& sink) = 0;
 
-  // The same blob for who waits with this urgency; null where nobody is served before others. Reads
-  // of the blob itself are kReader, its streams kStream.
+  // The same blob, as an object of its own, for who waits with this urgency; null where nobody is
+  // served before others. Reads of the blob itself are kReader, its streams kStream.
   virtual std::shared_ptr<BlobSource> WithUrgency(Urgency /*urgency*/) { return nullptr; }
+
+  // How long its requests have waited for their turn so far, which is not the time of its server.
+  virtual Deadline::Clock::duration queued() const { return {}; }
 
   // Where the bytes come from, for messages: "https://registry.example/v2/…" or "oci:/path". No
   // secrets.

@@ -4,6 +4,7 @@
 // Clock is the seam that tests replace where a time to live is judged. Values; any thread.
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 
 namespace lamina {
@@ -21,6 +22,9 @@ class Deadline {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(at_ - Clock::now());
     return left.count() > 0 ? left : std::chrono::milliseconds(0);
   }
+  // For the next of so many (1 and up) that have the time that is left one after the other, so that
+  // a silent one leaves the others some.
+  Deadline Share(size_t of) const { return After(remaining() / static_cast<int64_t>(of)); }
 
  private:
   Clock::time_point at_;

@@ -44,29 +44,33 @@ size_t KeyedPool::NextReady() const {
   return at;
 }
 
+KeyedPool::Queued KeyedPool::Queue(const std::string& key, std::function<void()>& job,
+                                   PoolShare share) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (stopping_) return Queued::kRefused;
+  Lane& lane = lanes_[key];
+  if (options_.drops_above && lane.waiting.size() >= *options_.drops_above) return Queued::kRefused;
+  lane.share = share;
+  lane.waiting.push_back(std::move(job));
+  if (lane.running + lane.waiting.size() <= options_.per_key) ready_.push_back(key);
+  if (!HasReady() || idle_ >= ready_.size() || threads_ >= options_.max_threads)
+    return Queued::kTaken;
+  ++threads_;
+  return Queued::kNeedsThread;
+}
+
 bool KeyedPool::Post(const std::string& key, std::function<void()> job, PoolShare share) {
-  bool spawn = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!stopping_) {
-      Lane& lane = lanes_[key];
-      if (options_.drops_above && lane.waiting.size() >= *options_.drops_above) return false;
-      lane.share = share;
-      lane.waiting.push_back(std::move(job));
-      if (lane.running + lane.waiting.size() <= options_.per_key) ready_.push_back(key);
-      spawn = HasReady() && idle_ < ready_.size() && threads_ < options_.max_threads;
-      if (spawn) ++threads_;
-      job = nullptr;
-    }
+  switch (Queue(key, job, share)) {
+    case Queued::kNeedsThread:
+      return StartThread();
+    case Queued::kTaken:
+      changed_.notify_one();
+      return true;
+    case Queued::kRefused:
+      break;
   }
-  if (job && options_.drops_above) return false;
-  if (job) {
-    RunGuarded(job);
-  } else if (spawn) {
-    return StartThread();
-  } else {
-    changed_.notify_one();
-  }
+  if (options_.drops_above) return false;
+  RunGuarded(job);
   return true;
 }
 

@@ -67,6 +67,9 @@ class KeyedPool {
     size_t running = 0;
     PoolShare share = PoolShare::kLocal;
   };
+  enum class Queued { kTaken, kNeedsThread, kRefused };
+  // Takes the job out of `job` unless it is refused.
+  Queued Queue(const std::string& key, std::function<void()>& job, PoolShare share);
   static constexpr size_t kFew = 4;
   bool MayStart(const Lane& lane) const;
   // Where in ready_ the first job stands that may start now; its size where there is none.

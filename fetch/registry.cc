@@ -151,8 +151,7 @@ class HttpRegistry : public Registry {
     T answer = Error{Code::kDenied, host_ + ": the configuration lets no host be asked"};
     for (size_t i = 0; i < endpoints->size(); ++i) {
       if (!(*endpoints)[i].by_tag) continue;
-      const auto left = static_cast<int64_t>(endpoints->size() - i);
-      answer = ask(*Session((*endpoints)[i]), Deadline::After(deadline.remaining() / left));
+      answer = ask(*Session((*endpoints)[i]), deadline.Share(endpoints->size() - i));
       if (answer) break;
     }
     return answer;

@@ -48,6 +48,8 @@ struct RegistryOptions {
   std::chrono::milliseconds longest_turn = std::chrono::minutes(10);  // waits for one; see http.h
   // Bytes in flight of all transfers. Absent: streams are not split.
   std::shared_ptr<Quota> memory = nullptr;
+  // Set where lamina stops: nobody waits for a token server any more. May be null; outlives it.
+  const std::atomic<bool>* cancelled = nullptr;
   std::string user_agent = "lamina";
   DocumentLimits limits;
   const WallClock* clock = &WallClock::System();  // judges when a token ends

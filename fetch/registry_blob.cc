@@ -88,6 +88,7 @@ RegistryAnswer RegistryBlob::Fetch(Wanted& wanted, const ByteSink& sink, Urgency
   request.urgency = urgency;
   request.bounded = bounded;
   RegistryAnswer answer = session_->Try(request, deadline);
+  queued_ += answer.queued.count();
   wanted.position = receiver.position();
   wanted.end = receiver.end();
   const bool whole = wanted.position == wanted.end;

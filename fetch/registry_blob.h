@@ -3,6 +3,7 @@
 // RegistryBlob: a blob of a registry as BlobSource, by HTTP range requests. The place that the
 // registry redirects to is kept for the next range. Any thread; blocks as BlobSource says.
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -36,6 +37,9 @@ class RegistryBlob : public BlobSource {
   Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override;
   Status Stream(uint64_t offset, const ByteSink& sink) override;
   std::shared_ptr<BlobSource> WithUrgency(Urgency urgency) override;
+  Deadline::Clock::duration queued() const override {
+    return Deadline::Clock::duration(queued_.load());
+  }
   std::string origin() const override { return session_->origin() + target_; }
 
  private:
@@ -79,6 +83,7 @@ class RegistryBlob : public BlobSource {
   const StreamOptions stream_;
   const Urgency urgency_ = Urgency::kReader;  // of reads
   const std::shared_ptr<RedirectCache> redirects_ = std::make_shared<RedirectCache>();
+  std::atomic<Deadline::Clock::rep> queued_{0};  // of this object's own requests
 };
 
 }  // namespace lamina

@@ -23,8 +23,7 @@ Result<T> RegistryChain::FromFirst(const Sources& sources, const Deadline& deadl
   Error last{Code::kDenied, name_ + ": the configuration lets no host be asked for this"};
   std::string earlier;
   for (size_t i = 0; i < sources.size(); ++i) {
-    const auto left = static_cast<int64_t>(sources.size() - i);
-    Result<T> answer = ask(*sources[i], Deadline::After(deadline.remaining() / left));
+    Result<T> answer = ask(*sources[i], deadline.Share(sources.size() - i));
     if (answer) return answer;
     if (i > 0) earlier += (earlier.empty() ? "" : "; ") + last.message;
     last = answer.error();

@@ -300,11 +300,11 @@ HttpOutcome RegistrySession::Send(Attempt& attempt, const Url& url, bool at_home
   message.receiver = url.SameOrigin(base_) ? &receiver : request.receiver;
   message.head = request.head;
   message.urgency = request.urgency;
-  counters_->requests.fetch_add(1);
-  if (!request.range.empty()) counters_->range_requests.fetch_add(1);
   if (at_home) AddHeaders(!authorization.empty(), &message.headers);
   const Deadline never(Deadline::Clock::time_point::max());
   HttpOutcome outcome = http_.Perform(message, request.bounded ? attempt.deadline : never);
+  if (outcome.asked) counters_->requests.fetch_add(1);
+  if (outcome.asked && !request.range.empty()) counters_->range_requests.fetch_add(1);
   attempt.queued += outcome.queued;
   if (!request.bounded) attempt.deadline = Deadline(attempt.deadline.at() + outcome.queued);
   Notice(url, outcome);

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -28,6 +29,8 @@ struct TokenAnswer {
   std::optional<std::chrono::milliseconds> retry_after;
   Result<Token> token = Error{};
 };
+
+bool IsSet(const std::atomic<bool>* flag) { return flag != nullptr && *flag; }
 
 struct CurlFree {
   void operator()(char* text) const { curl_free(text); }
@@ -107,17 +110,35 @@ Result<Token> ReadToken(const TokenRequest& request, std::string_view body) {
                std::chrono::seconds(std::clamp(seconds, kShortestLife, kLongestLife))};
 }
 
-TokenAnswer Ask(const TokenRequest& request, bool post, HttpClient& http,
-                const Deadline& deadline) {
+// The token, unless nobody waits for one any more.
+class TokenReceiver : public BodyReceiver {
+ public:
+  TokenReceiver(std::string what, const std::atomic<bool>* cancelled)
+      : BodyReceiver(std::move(what), kTokenBodyBytes), cancelled_(cancelled) {}
+  Status Idle() override {
+    if (!IsSet(cancelled_)) return {};
+    return Error{Code::kCancelled, "lamina is stopping"};
+  }
+
+ private:
+  const std::atomic<bool>* const cancelled_;
+};
+
+TokenAnswer Ask(const TokenRequest& request, bool post, const RegistryOptions& options,
+                HttpClient& http, RegistryCounters& counters, const Deadline& deadline) {
   TokenAnswer answer;
   Result<HttpRequest> message = MakeRequest(request, post);
   if (!message) {
     answer.token = message.error();
     return answer;
   }
-  BodyReceiver receiver("the answer of token server " + request.realm.Origin(), kTokenBodyBytes);
+  TokenReceiver receiver("the answer of token server " + request.realm.Origin(), options.cancelled);
   message->receiver = &receiver;
   const HttpOutcome outcome = http.Perform(*message, deadline);
+  if (outcome.asked) {
+    counters.requests.fetch_add(1);
+    counters.token_requests.fetch_add(1);
+  }
   if (outcome.end != HttpOutcome::End::kAnswered) {
     answer.again = outcome.end == HttpOutcome::End::kBroken;
     answer.token = outcome.error.Within("asking for a token");
@@ -158,15 +179,15 @@ Result<Token> FetchToken(const TokenRequest& request, const RegistryOptions& opt
                          HttpClient& http, RegistryCounters& counters, const Deadline& deadline) {
   bool post = !request.credentials.identity_token.empty();
   Backoff backoff(options.attempts, deadline);
+  const auto stopped = [&] { return IsSet(options.cancelled); };
   while (true) {
-    counters.requests.fetch_add(1);
-    counters.token_requests.fetch_add(1);
-    TokenAnswer answer = Ask(request, post, http, deadline);
+    TokenAnswer answer = Ask(request, post, options, http, counters, deadline);
     if (answer.no_post) {
       post = false;
       continue;
     }
-    if (!answer.again || !backoff.WaitForNext(answer.retry_after)) return std::move(answer.token);
+    if (!answer.again || !backoff.WaitForNext(answer.retry_after, stopped))
+      return std::move(answer.token);
     counters.retries.fetch_add(1);
   }
 }

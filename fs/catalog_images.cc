@@ -40,8 +40,7 @@ Result<T> FromAnyOf(const std::vector<std::shared_ptr<RepositorySource>>& source
                     const std::string& name, const Deadline& deadline, const Ask& ask) {
   Error last{Code::kNotFound, fmt::format("no source has {}", name)};
   for (size_t i = 0; i < sources.size(); ++i) {
-    const auto left = static_cast<int64_t>(sources.size() - i);
-    Result<T> answer = ask(*sources[i], Deadline::After(deadline.remaining() / left));
+    Result<T> answer = ask(*sources[i], deadline.Share(sources.size() - i));
     if (answer) return answer;
     if (answer.error().code != Code::kNotFound) last = answer.error();
   }

@@ -20,12 +20,6 @@ constexpr size_t kRefetches = 2;
 // How long a place that has failed is asked last.
 constexpr std::chrono::seconds kShunned{60};
 
-// The part of the time left that one of `places` may use, so that a silent one leaves the others
-// some.
-Deadline Share(const Deadline& deadline, size_t places) {
-  return Deadline::After(deadline.remaining() / static_cast<int64_t>(places));
-}
-
 }  // namespace
 
 LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index, ChunkResources resources)
@@ -106,7 +100,7 @@ Status LayerChunks::Produce(uint64_t chunk, MutableByteSpan out, const Deadline&
     if (attempt > 0) std::fill(out.begin(), out.end(), uint8_t{0});
     const Place& place = places[attempt % places.size()];
     const size_t left = attempt < places.size() ? places.size() - attempt : 1;
-    Attempt tried = ProduceFrom(place, chunk, out, Share(deadline, left), urgency);
+    Attempt tried = ProduceFrom(place, chunk, out, deadline.Share(left), urgency);
     last = std::move(tried.done);
     if (last.has_value()) return last;
     if (places.size() > 1 && tried.tells_of_place) Shun(place);
@@ -134,13 +128,11 @@ Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlob(const Place& place) {
 
 Result<std::shared_ptr<BlobSource>> LayerChunks::OpenBlobFor(const Place& place, Urgency urgency) {
   ASSIGN_OR_RETURN(std::shared_ptr<BlobSource> blob, OpenBlob(place));
-  if (urgency == Urgency::kReader) return blob;  // as it is
   auto other = blob->WithUrgency(urgency);
   return other ? std::move(other) : std::move(blob);
 }
 
-Result<Quota::Share> LayerChunks::TakeMemory(const BlobSource& blob, uint64_t first, uint64_t last,
-                                             Urgency urgency, const Deadline& deadline) {
+LayerChunks::Need LayerChunks::NeedOf(uint64_t first, uint64_t last) const {
   uint64_t flat = 0;
   for (uint64_t chunk = first; chunk <= last; ++chunk) {
     const ChunkExtent extent = Extent(chunk);
@@ -149,7 +141,12 @@ Result<Quota::Share> LayerChunks::TakeMemory(const BlobSource& blob, uint64_t fi
     flat =
         index_->piece_count() > 0 ? flat + extent.flat_length : std::max(flat, extent.flat_length);
   }
-  const uint64_t bytes = std::min(RunBytes(*index_, first, last), kOneFetch) + flat;
+  const uint64_t blob = RunBytes(*index_, first, last);
+  return {blob, std::min(blob, kOneFetch) + flat};
+}
+
+Result<Quota::Share> LayerChunks::TakeMemory(const BlobSource& blob, uint64_t bytes,
+                                             Urgency urgency, const Deadline& deadline) {
   auto share = resources_.memory->Take(bytes, urgency, deadline, OwnerOf(blob.origin()));
   if (share) return *std::move(share);
   return Error{Code::kTimeout, "other transfers took all memory that there is for them"};
@@ -165,7 +162,8 @@ LayerChunks::Attempt LayerChunks::ProduceFrom(const Place& place, uint64_t chunk
                                               Urgency urgency) {
   const auto blob = OpenBlobFor(place, urgency);
   if (!blob) return {blob.error()};
-  const auto memory = TakeMemory(**blob, chunk, chunk, urgency, deadline);
+  const Need need = NeedOf(chunk, chunk);
+  const auto memory = TakeMemory(**blob, need.memory, urgency, deadline);
   if (!memory) return {OfLayer(memory.error(), **blob), false};
   const std::shared_ptr<Layer> layer = OwnLayer().lock();
   const PassingChunk passing = [&](uint64_t other, ByteSpan bytes) {
@@ -176,7 +174,7 @@ LayerChunks::Attempt LayerChunks::ProduceFrom(const Place& place, uint64_t chunk
   Status done =
       DecodeChunk(*index_, chunk, **blob, out, deadline, passing, resources_.decoding.get());
   if (!done) return {OfLayer(done.error(), **blob)};
-  NoteSpeed(RunBytes(*index_, chunk, chunk), begun);
+  NoteSpeed(need.blob, begun, **blob);
   return {done};
 }
 
@@ -219,7 +217,7 @@ Status LayerChunks::ProduceRun(uint64_t first, uint64_t last, const ChunkSink& s
   };
   for (size_t i = 0; i < places.size() && !deadline.passed(); ++i) {
     while (next < last && Extent(next).zero) ++next;
-    const Deadline share = Share(deadline, places.size() - i);
+    const Deadline share = deadline.Share(places.size() - i);
     Attempt tried = ProduceRunFrom(places[i], next, last, counted, share, urgency);
     done = std::move(tried.done);
     if (done || next > last) return done;
@@ -234,23 +232,25 @@ LayerChunks::Attempt LayerChunks::ProduceRunFrom(const Place& place, uint64_t fi
                                                  Urgency urgency) {
   const auto blob = OpenBlobFor(place, urgency);
   if (!blob) return {blob.error()};
-  const auto memory = TakeMemory(**blob, first, last, urgency, deadline);
+  const Need need = NeedOf(first, last);
+  const auto memory = TakeMemory(**blob, need.memory, urgency, deadline);
   if (!memory) return {OfLayer(memory.error(), **blob), false};
   const auto begun = Deadline::Clock::now();
   Status done = DecodeRun(*index_, first, last, **blob, deadline, sink, resources_.decoding.get());
-  if (!done && done.error().code == Code::kTimeout)
-    NoteSpeed(RunBytes(*index_, first, last) / 2, begun);
+  if (!done && done.error().code == Code::kTimeout) NoteSpeed(need.blob / 2, begun, **blob);
   if (!done) return {OfLayer(done.error(), **blob)};
-  NoteSpeed(RunBytes(*index_, first, last), begun);
+  NoteSpeed(need.blob, begun, **blob);
   return {done};
 }
 
-// A reader may wait for a chunk at the end of what is joined.
-void LayerChunks::NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun) {
+// A reader may wait for a chunk at the end of what is joined. What its requests waited for their
+// turn says nothing of how fast bytes come, and smaller ones would wait more often.
+void LayerChunks::NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun,
+                            const BlobSource& blob) {
   constexpr uint64_t kLeastJoined = 1u << 20;
   constexpr int64_t kMillisecondsOfARun = 2000;
-  const auto taken =
-      std::chrono::duration_cast<std::chrono::milliseconds>(Deadline::Clock::now() - begun);
+  const auto taken = std::chrono::duration_cast<std::chrono::milliseconds>(Deadline::Clock::now() -
+                                                                           begun - blob.queued());
   const uint64_t most = bytes * kMillisecondsOfARun / std::max<int64_t>(1, taken.count());
   most_joined_.store(std::clamp(most, kLeastJoined, kMostJoined), std::memory_order_relaxed);
 }

@@ -74,16 +74,23 @@ class LayerChunks : public ChunkOwner {
   std::vector<Place> Places();
   void Shun(const Place& place);
   Result<std::shared_ptr<BlobSource>> OpenBlob(const Place& place);
+  // For one fetch, so that what it waits for is known.
   Result<std::shared_ptr<BlobSource>> OpenBlobFor(const Place& place, Urgency urgency);
-  // Room for what is fetched and decoded at a time, on the account of the blob's server.
-  Result<Quota::Share> TakeMemory(const BlobSource& blob, uint64_t first, uint64_t last,
-                                  Urgency urgency, const Deadline& deadline);
+  // What it takes to get these chunks.
+  struct Need {
+    uint64_t blob = 0;    // bytes of it
+    uint64_t memory = 0;  // for what is fetched and decoded at a time
+  };
+  Need NeedOf(uint64_t first, uint64_t last) const;
+  // On the account of the blob's server.
+  Result<Quota::Share> TakeMemory(const BlobSource& blob, uint64_t bytes, Urgency urgency,
+                                  const Deadline& deadline);
   Attempt ProduceFrom(const Place& place, uint64_t chunk, MutableByteSpan out,
                       const Deadline& deadline, Urgency urgency);
   Attempt ProduceRunFrom(const Place& place, uint64_t first, uint64_t last, const ChunkSink& sink,
                          const Deadline& deadline, Urgency urgency);
   Error OfLayer(const Error& error, const BlobSource& blob) const;
-  void NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun);
+  void NoteSpeed(uint64_t bytes, Deadline::Clock::time_point begun, const BlobSource& blob);
 
   const std::shared_ptr<const LayerIndex> index_;
   const ChunkResources resources_;

@@ -47,6 +47,11 @@ std::set<std::string> RepositoriesOf(const NameTable& table) {
 
 SourceSpec SpecOf(const SourceRow& row) { return {row.kind, row.location, row.selected}; }
 
+RegistryOptions Cancelled(RegistryOptions options, const std::atomic<bool>& by) {
+  options.cancelled = &by;
+  return options;
+}
+
 void WarnOf(const NameTable& table) {
   for (const Error& problem : table.problems) LogWarning(problem.message);
 }
@@ -54,7 +59,9 @@ void WarnOf(const NameTable& table) {
 }  // namespace
 
 SourceSet::SourceSet(Store& store, ArchiveStore& archives, RegistryOptions registry)
-    : store_(store), archives_(archives), registry_options_(std::move(registry)) {}
+    : store_(store),
+      archives_(archives),
+      registry_options_(Cancelled(std::move(registry), archives.cancelled())) {}
 
 Status SourceSet::Load() {
   ASSIGN_OR_RETURN(const std::vector<SourceRow> rows, store_.Sources());

@@ -11,25 +11,41 @@ uint64_t BlobBegin(const LayerIndex& index, const ChunkRecord& chunk) {
   return checkpoint ? checkpoint->blob_offset + checkpoint->lead.size() : 0;
 }
 
-// Of the pieces that lie in the flat range; pieces may share what they are decoded from.
-uint64_t PieceBytes(const LayerIndex& index, uint64_t flat_begin, uint64_t flat_end) {
-  uint64_t bytes = 0;
-  uint64_t counted = 0;  // up to this blob offset
-  for (uint64_t number = index.FirstPieceAfter(flat_begin);; ++number) {
-    const auto piece = index.PieceAt(number);
-    if (!piece || piece->flat_offset >= flat_end) return bytes;
-    const uint64_t begin = std::max(counted, piece->blob_offset);
-    if (piece->blob_end > begin) bytes += piece->blob_end - begin;
-    counted = std::max(counted, piece->blob_end);
-  }
-}
+// Bytes of the blob that the chunks from `first` on need, up to one after the other: each piece is
+// looked at once.
+class BytesFrom {
+ public:
+  BytesFrom(const LayerIndex& index, const ChunkRecord& first)
+      : index_(index),
+        pieces_(index.piece_count() > 0),
+        begin_(pieces_ ? 0 : BlobBegin(index, first)),
+        next_(pieces_ ? index.FirstPieceAfter(first.flat_offset) : 0) {}
 
-uint64_t BytesOf(const LayerIndex& index, const ChunkRecord& first, const ChunkRecord& last) {
-  if (index.piece_count() > 0)
-    return PieceBytes(index, first.flat_offset, last.flat_offset + last.flat_length);
-  const uint64_t begin = BlobBegin(index, first);
-  return std::max(begin, last.blob_end) - begin;
-}
+  // No chunk before the last one.
+  uint64_t UpTo(const ChunkRecord& last) {
+    return pieces_ ? OfPieces(last.flat_offset + last.flat_length)
+                   : std::max(begin_, last.blob_end) - begin_;
+  }
+
+ private:
+  // Pieces may share what they are decoded from.
+  uint64_t OfPieces(uint64_t flat_end) {
+    for (;; ++next_) {
+      const auto piece = index_.PieceAt(next_);
+      if (!piece || piece->flat_offset >= flat_end) return bytes_;
+      const uint64_t begin = std::max(counted_, piece->blob_offset);
+      if (piece->blob_end > begin) bytes_ += piece->blob_end - begin;
+      counted_ = std::max(counted_, piece->blob_end);
+    }
+  }
+
+  const LayerIndex& index_;
+  const bool pieces_;
+  const uint64_t begin_;  // in the blob, where there are no pieces
+  uint64_t next_;         // piece
+  uint64_t counted_ = 0;  // up to this blob offset
+  uint64_t bytes_ = 0;
+};
 
 }  // namespace
 
@@ -38,6 +54,7 @@ uint64_t LastOfRun(const LayerIndex& index, uint64_t first, uint64_t last, uint6
   if (!begin || begin->zero) return first;
   const bool frames = index.facts().compression == Compression::kZstd && index.piece_count() == 0;
   const uint64_t most = std::min(most_bytes, kMostJoined);
+  BytesFrom bytes(index, *begin);
   uint64_t end = first;
   uint64_t whole = first;  // the last one before another checkpoint
   uint32_t checkpoint = begin->checkpoint;
@@ -48,7 +65,7 @@ uint64_t LastOfRun(const LayerIndex& index, uint64_t first, uint64_t last, uint6
     const bool same_frame = frames && chunk->checkpoint == checkpoint;
     const uint64_t flat = chunk->flat_offset + chunk->flat_length - begin->flat_offset;
     if (chunk->checkpoint != checkpoint) whole = end;
-    if (!same_frame && (flat > kMostJoinedFlat || BytesOf(index, *begin, *chunk) > most))
+    if (!same_frame && (flat > kMostJoinedFlat || bytes.UpTo(*chunk) > most))
       return whole > first ? whole : end;
     end = number;
     checkpoint = chunk->checkpoint;
@@ -72,7 +89,8 @@ uint64_t LastOfCheckpoint(const LayerIndex& index, uint64_t chunk) {
 uint64_t RunBytes(const LayerIndex& index, uint64_t first, uint64_t last) {
   const auto begin = index.Chunk(first);
   const auto end = index.Chunk(last);
-  return begin && end && !begin->zero && !end->zero ? BytesOf(index, *begin, *end) : 0;
+  if (!begin || !end || begin->zero || end->zero) return 0;
+  return BytesFrom(index, *begin).UpTo(*end);
 }
 
 }  // namespace lamina

@@ -3,8 +3,10 @@
 // A source of images that fails as a test wants it: an OCI layout behind a gate. Any thread.
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "fetch/oci_layout.h"
 
@@ -23,6 +25,11 @@ class FaultySource : public RepositorySource {
   }
   // Reads and streams fail from now on.
   void Fail() { fails_ = true; }
+  // Reads take so long, and say that they have waited so long for their turn.
+  void Delay(std::chrono::milliseconds time, Deadline::Clock::duration queued) {
+    delay_ = time;
+    queued_ = queued;
+  }
   int opened() const { return opened_; }    // blobs
   int waiting() const { return waiting_; }  // streams that have met the closed gate
 
@@ -56,6 +63,7 @@ class FaultySource : public RepositorySource {
     uint64_t size() const override { return blob_->size(); }
     Status ReadAt(uint64_t offset, MutableByteSpan out, const Deadline& deadline) override {
       RETURN_IF_ERROR(source_.Pass());
+      std::this_thread::sleep_for(source_.delay_.load());
       return blob_->ReadAt(offset, out, deadline);
     }
     Status Stream(uint64_t offset, const ByteSink& sink) override {
@@ -64,6 +72,7 @@ class FaultySource : public RepositorySource {
         return sink(bytes);
       });
     }
+    Deadline::Clock::duration queued() const override { return source_.queued_; }
     std::string origin() const override { return source_.origin(); }
 
    private:
@@ -82,6 +91,8 @@ class FaultySource : public RepositorySource {
   const std::string origin_;
   std::atomic<bool> open_{true};
   std::atomic<bool> fails_{false};
+  std::atomic<std::chrono::milliseconds> delay_{};
+  std::atomic<Deadline::Clock::duration> queued_{};
   std::atomic<int> opened_{0};
   std::atomic<int> waiting_{0};
 };

@@ -5,10 +5,12 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "fetch/http.h"
 #include "tests/unit/fetch/registry_fixture.h"
 
 namespace lamina {
@@ -165,6 +167,7 @@ TEST_F(ConnectionsTest, WhoWaitsForHisTurnWaitsToHisDeadline) {
   EXPECT_EQ(read.error().code, Code::kTimeout);
   EXPECT_NE(read.error().message.find("connections that there may be"), std::string::npos)
       << read.error().message;
+  EXPECT_EQ(fake->registry->counters().range_requests, 0u) << "what had no turn is no request";
   gate_.Open();
   Join();
   EXPECT_EQ(right_, 1);
@@ -186,6 +189,7 @@ TEST_F(ConnectionsTest, AStreamThatWaitsForItsTurnSeesThatItIsNotWanted) {
   gate_.Open();
   Join();
   EXPECT_EQ(right_, 1);
+  EXPECT_EQ(fake->registry->counters().requests, 1u) << "what had no turn is no request";
 }
 
 TEST_F(ConnectionsTest, AStreamThatGetsNoTurnTriesAgain) {
@@ -201,6 +205,90 @@ TEST_F(ConnectionsTest, AStreamThatGetsNoTurnTriesAgain) {
   Join();
   EXPECT_EQ(right_, 2);
   EXPECT_EQ(fake->server.requests().size(), 2u);
+}
+
+// Takes any answer, and is told while none comes.
+class Listener : public HttpReceiver {
+ public:
+  explicit Listener(std::function<void()> idle = [] {}) : idle_(std::move(idle)) {}
+  Result<Next> Begin(const HttpResponse&) override { return Next::kMore; }
+  Result<Next> Receive(ByteSpan) override { return Next::kMore; }
+  Status Idle() override {
+    idle_();
+    return {};
+  }
+
+ private:
+  const std::function<void()> idle_;
+};
+
+TEST_F(ConnectionsTest, AnExchangeBeginsWithItsTurn) {
+  HttpServer server([this](const FakeRequest&) {
+    gate_.Pass();
+    return Bytes("x");
+  });
+  HttpOptions options;
+  options.connections = 1;
+  HttpClient client(options);
+  const auto perform = [&](Listener& listener) {
+    HttpRequest request{.url = *Url::Parse(server.url() + "/x"), .headers = {}, .form = {}};
+    request.receiver = &listener;
+    return client.Perform(request, Soon());
+  };
+  threads_.emplace_back([&] {
+    Listener first;
+    EXPECT_EQ(perform(first).end, HttpOutcome::End::kAnswered);
+  });
+  gate_.WaitForInside(1);
+  const auto came = Deadline::Clock::now();
+  Deadline::Clock::time_point waited;
+  Listener second([&] {
+    waited = Deadline::Clock::now();
+    gate_.Open();
+  });
+  const HttpOutcome outcome = perform(second);
+  Join();
+  EXPECT_EQ(outcome.end, HttpOutcome::End::kAnswered);
+  EXPECT_TRUE(outcome.asked);
+  EXPECT_GE(outcome.began, waited);
+  EXPECT_GE(outcome.queued, waited - came);
+}
+
+// Its patience is for three silences of 300 ms; it waits for its turn for longer. The first answer
+// then is that it has to ask again.
+TEST_F(ConnectionsTest, WhatAStreamWaitsForItsTurnCostsNoneOfItsPatience) {
+  RegistryOptions options = QuickStalls();
+  options.connections = 1;
+  std::atomic<int> asked{0};
+  FakeRegistry fake(
+      [&](const FakeRequest& request) {
+        return ++asked == 2 ? Failing(503, "UNAVAILABLE") : ServeBlob(request, blob_);
+      },
+      options);
+  std::atomic<bool> holds{false};
+  std::atomic<bool> ends{false};
+  threads_.emplace_back([&] {  // a slow sink is no stall, and keeps the turn
+    EXPECT_TRUE(fake.Blob(blob_)->Stream(0, [&](ByteSpan) -> Status {
+      holds = true;
+      while (!ends) std::this_thread::yield();
+      return {};
+    }));
+  });
+  while (!holds) std::this_thread::yield();
+  const auto blob = fake.Blob(blob_);
+  std::string out;
+  int waited = 0;  // half a second each
+  const Status done = blob->Stream(0, [&](ByteSpan bytes) -> Status {
+    if (bytes.empty() && ++waited == 3) ends = true;
+    out += AsText(bytes);
+    return {};
+  });
+  ends = true;
+  Join();
+  EXPECT_TRUE(done) << Stringify(done);
+  EXPECT_TRUE(out == blob_);
+  EXPECT_EQ(asked, 3);
+  EXPECT_GT(blob->queued().count(), 0);
 }
 
 // No descriptor can be opened while it lives.

@@ -268,6 +268,40 @@ TEST(RegistryAuthTest, ATokenServerThatFailsIsAskedAgain) {
   EXPECT_EQ(calls, 3);
 }
 
+// [S84]
+TEST(RegistryAuthTest, WhoStopsWaitsForNoTokenServer) {
+  std::atomic<bool> cancelled{false};
+  RegistryOptions options = ShortTimeouts();
+  options.cancelled = &cancelled;
+  BearerFake bearer(options);
+  bearer.tokens.on_token = [&](const FakeRequest&) {
+    cancelled = true;
+    FakeResponse response;
+    response.silent = true;
+    return response;
+  };
+  const Status read = bearer.Read();
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, Code::kCancelled) << Stringify(read);
+  EXPECT_THAT(read.error().message, HasSubstr("stopping"));
+}
+
+TEST(RegistryAuthTest, WhoStopsAsksNoTokenServerAgain) {
+  std::atomic<bool> cancelled{false};
+  RegistryOptions options = ShortTimeouts();
+  options.cancelled = &cancelled;
+  BearerFake bearer(options);
+  bearer.tokens.on_token = [&](const FakeRequest&) {
+    cancelled = true;
+    FakeResponse response = Failing(503, "UNAVAILABLE");
+    response.headers.emplace_back("Retry-After", "2");
+    return response;
+  };
+  EXPECT_FALSE(bearer.Read());
+  EXPECT_EQ(bearer.fake.server.CountOf("/token"), 1);
+  EXPECT_EQ(bearer.fake.registry->counters().token_requests, 1u);
+}
+
 TEST(RegistryAuthTest, HostileTokenServersAreSentNothing) {
   HttpServer other([](const FakeRequest&) { return Bytes(R"({"token":"t1"})"); });
   for (const std::string& realm :

@@ -322,6 +322,43 @@ Status StreamUntilNothingComes(BlobSource& blob) {
   });
 }
 
+// While one who has leave asks a host that was away nobody else gets it; the pieces of a stream
+// need none of their own, and are tried as often as ever once the first has come.
+TEST(SplitStreamTest, LeaveIsAskedOnceForAStream) {
+  RegistryOptions options = WithMemory();
+  options.stall_timeout = std::chrono::milliseconds(600);
+  options.attempts = 2;
+  std::atomic<bool> silent{true};
+  std::atomic<int> broken{1};
+  const std::string& blob = LargeBlob();
+  const SplitBlob split(
+      [&](const FakeRequest& request) {
+        FakeResponse response = ServeBlob(request, blob);
+        response.silent = silent;
+        const auto range = request.Range();
+        response.no_answer = !silent && range && range->first > 0 && broken-- > 0;
+        return response;
+      },
+      options, blob.size());
+  std::string out;
+  // Refused where nobody may ask: it is known to be away.
+  const Deadline hung = Deadline::After(std::chrono::minutes(1));
+  const auto is_known = [&] {
+    const size_t asked = split.server.requests().size();
+    EXPECT_FALSE(ReadInto(*split.blob, 0, 10, &out));
+    return split.server.requests().size() == asked;
+  };
+  while (!is_known() && !hung.passed()) std::this_thread::yield();
+  silent = false;
+  Status done;
+  do {
+    out.clear();
+    done = StreamInto(*split.blob, 0, &out);
+  } while (!done && out.empty() && !hung.passed());
+  EXPECT_TRUE(done) << Stringify(done);
+  EXPECT_TRUE(out == blob);
+}
+
 TEST(SplitStreamTest, WhoWaitsForAPieceSeesThatItIsNotWanted) {
   const std::string& blob = LargeBlob();
   const RegistryOptions options = Patient(WithMemory());
