@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "base/user.h"
 
 namespace lamina {
 namespace {
@@ -20,7 +21,7 @@ constexpr const char* kTokenUser = "<token>";
 // How helpers say that they keep nothing for a server; they exit with 1 then, too.
 constexpr const char* kNothingKept = "credentials not found";
 // What helpers need to find the user's keys and session, and no more.
-constexpr const char* kInherited[] = {"HOME", "USER", "LOGNAME", "XDG_RUNTIME_DIR",
+constexpr const char* kInherited[] = {"USER", "LOGNAME", "XDG_RUNTIME_DIR",
                                       "DBUS_SESSION_BUS_ADDRESS"};
 
 bool IsHelperName(const std::string& name) {
@@ -40,6 +41,7 @@ Result<std::string> FindProgram(const std::string& program, const HelperPlaces& 
 
 std::vector<std::string> Environment(const HelperPlaces& places) {
   std::vector<std::string> lines = {fmt::format("PATH={}", fmt::join(places.folders, ":"))};
+  if (const std::string home = HomeFolder(); !home.empty()) lines.push_back("HOME=" + home);
   for (const char* name : kInherited)
     if (const char* value = std::getenv(name)) lines.push_back(fmt::format("{}={}", name, value));
   return lines;

@@ -1,11 +1,11 @@
 #pragma once
 
-// Credentials that the host already has, in the files of docker and podman
-// (containers-auth.json(5)): the `credHelpers`, `credsStore` and `auths` of $REGISTRY_AUTH_FILE,
-// $XDG_RUNTIME_DIR/containers/auth.json, /run/containers/UID/auth.json,
+// Credentials that the host already has, in the files of docker and podman (auth_file.h):
+// $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json, /run/containers/UID/auth.json,
 // $XDG_CONFIG_HOME/containers/auth.json, $DOCKER_CONFIG/config.json and ~/.docker/config.json, in
-// this order. The files are read each time, so a new login needs no restart. Any thread; blocks on
-// local disk and on the helpers that a file names.
+// this order; and in the helpers that registries.conf names, before or after the files as it says.
+// All is read each time, so a new login needs no restart. Any thread; blocks on local disk and on
+// helpers.
 
 #include <string>
 
@@ -14,10 +14,8 @@
 
 namespace lamina {
 
-// `name` is a registry ("quay.io") or a repository of it ("quay.io/team/app"), for which the
-// longest key of a file that is a prefix of it counts. In a file a helper comes before what the
-// file has itself, one for this registry before the one for all. Empty where no file has any. A
-// file that cannot be read and a helper that fails are warnings in the log.
+// `name` is a registry ("quay.io") or a repository of it ("quay.io/team/app"). Empty where nobody
+// has any. A file that cannot be read and a helper that fails are warnings in the log.
 RegistryCredentials CredentialsOfHost(const std::string& name, const HelperPlaces& places = {});
 
 }  // namespace lamina

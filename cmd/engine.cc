@@ -6,22 +6,21 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/user.h"
 
 namespace lamina {
 
 std::string DefaultStoreFolder() {
-  if (const char* store = std::getenv("LAMINA_STORE"); store != nullptr && *store != '\0')
-    return store;
+  if (std::string store = EnvironmentOf("LAMINA_STORE"); !store.empty()) return store;
   if (::geteuid() == 0) return "/var/lib/lamina";
-  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0')
-    return std::string(data) + "/lamina";
-  const char* home = std::getenv("HOME");
-  return std::string(home != nullptr ? home : ".") + "/.local/share/lamina";
+  if (const std::string data = EnvironmentOf("XDG_DATA_HOME"); !data.empty())
+    return data + "/lamina";
+  const std::string home = HomeFolder();
+  return (home.empty() ? "." : home) + "/.local/share/lamina";
 }
 
 namespace {

@@ -85,13 +85,13 @@ void AddCommonOptions(CLI::App& command, CommandLine& line) {
       .add_option(
           "--config", line.config_file,
           "TOML file of options: store = \"/srv/lamina\"; those of one command in a section "
-          "as [mount]; the command line wins")
+          "as [mount]; the command line wins (default: none is read)")
       ->check(CLI::ExistingFile);
   command
       .add_option("--cache-size", common.cache_size,
-                  "disk for the bytes of layers: 20G, 512M, 10% of the disk, or none for no limit "
-                  "(default: 20G, or a tenth of the disk where that is less; in a file: size of "
-                  "[cache])")
+                  "disk for the bytes of layers: 20G, 512M, 10% of the disk, 0 to keep nothing, or "
+                  "none for no limit (default: 20G, or a tenth of the disk where that is less; in "
+                  "a file: size of [cache])")
       ->check(CheckCacheSize);
   command
       .add_option("--cache-compression", common.cache_compression,
@@ -103,8 +103,10 @@ void AddCommonOptions(CLI::App& command, CommandLine& line) {
 
 // Which hosts are asked, and how.
 void AddHostOptions(CLI::App& command, CommonOptions& common) {
-  command.add_option("--insecure-registry", common.insecure_registries,
-                     "HOST[:PORT] that is asked over plain HTTP (loopback always may be)");
+  command
+      .add_option("--insecure-registry", common.insecure_registries,
+                  "HOST[:PORT] that is asked over plain HTTP (loopback always may be)")
+      ->allow_extra_args(false);
   command
       .add_option("--ca-file", common.ca_file,
                   "PEM file of CA certificates to trust besides the system's")
@@ -338,14 +340,17 @@ void AddCache(CLI::App& app, CommandLine& line) {
   collect->add_flag("--dry-run", line.cache.dry_run, "only tell what would go");
   collect
       ->add_option("--after", line.cache.after,
-                   "keep what was named or used since: 7d, 12h, 30m, 90s (default: nothing)")
+                   "keep what was named or used since: 7d, 12h, 30m, 90s; without it all goes that "
+                   "nothing names or uses now")
       ->check(CheckNow);
   CLI::App* verify =
-      NewCommandOf(*cache, line, "verify", "Read what is kept and drop what has not its checksum",
+      NewCommandOf(*cache, line, "verify",
+                   "Read what is kept, of one image or of all, and drop what has not its checksum",
                    "lamina cache verify debian:bookworm",
                    [&] { return RunCacheVerify(line.common, line.cache); });
   CLI::App* clear = NewCommandOf(
-      *cache, line, "clear", "Remove the bytes of layers; readers fetch them again",
+      *cache, line, "clear",
+      "Remove the bytes of layers, of one image or of all; readers fetch them again",
       "lamina cache clear debian:bookworm", [&] { return RunCacheClear(line.common, line.cache); });
   clear->add_flag("--pinned", line.cache.pinned, "those of pinned images too");
   CLI::App* pin = NewCommandOf(*cache, line, "pin",
@@ -357,9 +362,12 @@ void AddCache(CLI::App& app, CommandLine& line) {
                                  "lamina cache unpin debian:bookworm",
                                  [&] { return RunCacheUnpin(line.common, line.cache); });
   for (CLI::App* command : {verify, clear, pin, unpin}) {
-    CLI::Option* reference = command->add_option("reference", line.cache.reference,
-                                                 "an image, as debian:12 or app@sha256:…");
-    if (command == pin || command == unpin) reference->required();
+    const bool all = command == verify || command == clear;
+    command
+        ->add_option("reference", line.cache.reference,
+                     std::string("an image, as debian:12 or app@sha256:…") +
+                         (all ? "; where none is named, all that is kept is meant" : ""))
+        ->required(!all);
   }
   for (CLI::App* command : {verify, clear, pin}) AddPlatformOption(*command, line.common);
 }
@@ -412,7 +420,8 @@ void AddAbout(CLI::App& app, CommandLine& line) {
   doctor
       ->add_option("subject", line.doctor_subject,
                    "where lamina is or will be mounted, from '/'; or an image: the hosts that are "
-                   "asked for it are told, with credentials and certificates, and tried")
+                   "asked for it are told, with credentials and certificates, and tried, by the "
+                   "daemon that holds the store where one does and none of its options is given")
       ->capture_default_str();
   AddHostOptions(*doctor, line.common);
   CLI::App* version = NewCommand(app, line, "version", "Print the version", "lamina version",
@@ -439,17 +448,40 @@ Status ApplyConfig(CLI::App& app, CommandLine& line, const std::vector<std::stri
   return {};
 }
 
-// The options that belong to the process that holds the store, as far as the command line has them.
+// The options that belong to the process that holds the store.
+constexpr const char* kDaemonOptions[] = {"--tag-ttl",
+                                          "--negative-ttl",
+                                          "--registry-tag-ttl",
+                                          "--registry-negative-ttl",
+                                          "--strict",
+                                          "--strict-registry",
+                                          "--insecure-registry",
+                                          "--ca-file",
+                                          "--hosts-dir",
+                                          "--certs-dir",
+                                          "--cache-size",
+                                          "--connections",
+                                          "--registry-connections"};
+
+// Those that the command line has.
 std::vector<std::string> DaemonOptionsGiven(const CLI::App& command) {
   std::vector<std::string> given;
-  for (const char* name :
-       {"--tag-ttl", "--negative-ttl", "--registry-tag-ttl", "--registry-negative-ttl", "--strict",
-        "--strict-registry", "--insecure-registry", "--ca-file", "--hosts-dir", "--certs-dir",
-        "--cache-size", "--cache-compression", "--connections", "--registry-connections"}) {
+  for (const char* name : kDaemonOptions) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0) given.emplace_back(name);
   }
   return given;
+}
+
+// The help of all commands but mount tells them apart, since a daemon that runs has its own.
+void GroupDaemonOptions(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    GroupDaemonOptions(*command);
+    if (command->get_name() == "mount") continue;
+    for (const char* name : kDaemonOptions)
+      if (CLI::Option* option = command->get_option_no_throw(name); option != nullptr)
+        option->group("Without a daemon");
+  }
 }
 
 // A daemon has another current folder.
@@ -479,6 +511,7 @@ int Main(int argc, char** argv) {
   line.common.store = DefaultStoreFolder();
   CLI::App app{"lamina mounts container images instead of unpacking them."};
   app.name("lamina");
+  app.set_version_flag("--version", std::string("lamina ") + VersionText(), "print the version");
   app.require_subcommand(1);
   app.footer("Example:\n  lamina mount && ls /mnt/images/docker.io/library/debian/bookworm/rootfs");
   AddMounting(app, line);
@@ -488,6 +521,7 @@ int Main(int argc, char** argv) {
   AddCache(app, line);
   AddOutput(app, line);
   AddAbout(app, line);
+  GroupDaemonOptions(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& stop) {

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cmd/alias_requests.h"
 #include "cmd/cache_requests.h"
+#include "cmd/doctor_request.h"
 #include "cmd/fetch_request.h"
 #include "cmd/image_output.h"
 #include "cmd/named_image.h"
@@ -182,6 +183,7 @@ Handler HandlerOf(const std::string& command) {
   if (command == "tags ls") return ListTags;
   if (command == "tags refresh") return RefreshTags;
   if (command == "tags history") return ShowTagHistory;
+  if (command == "doctor") return Examine;
   if (command == "cat") return Cat;
   if (command == "tree") return ListTree;
   if (command == "cp") return Copy;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/text.h"
 #include "cmd/request_json.h"
@@ -33,12 +34,6 @@ Result<nlohmann::json> WithFullReference(const nlohmann::json& request) {
   if (candidates.size() == 1) full["reference"] = candidates.front();
   if (candidates.size() > 1) full["candidates"] = candidates;
   return full;
-}
-
-Result<std::vector<std::string>> FullNames(const std::string& text) {
-  ASSIGN_OR_RETURN(auto candidates, CandidatesOf(text));
-  if (candidates.empty()) candidates.push_back(text);
-  return candidates;
 }
 
 Result<std::string> FullName(const std::string& text) {

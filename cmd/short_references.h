@@ -5,7 +5,6 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <vector>
 
 #include "base/result.h"
 
@@ -14,8 +13,6 @@ namespace lamina {
 // Puts the full name in the place of a short "reference" of a request. Where it may mean several
 // images, these become its "candidates", in the order in which to ask.
 Result<nlohmann::json> WithFullReference(const nlohmann::json& request);
-// All that a reference may mean, itself where it has a registry.
-Result<std::vector<std::string>> FullNames(const std::string& text);
 // The one thing that a reference means; kInvalid, listing them, where there are several.
 Result<std::string> FullName(const std::string& text);
 

@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "base/user.h"
 #include "fetch/reference.h"
 #include "fetch/toml_text.h"
 #include "fetch/url.h"
@@ -19,11 +19,7 @@ namespace {
 constexpr size_t kMostFiles = 1000;
 constexpr size_t kMostRules = 10'000;
 constexpr size_t kMostMirrors = 32;
-
-std::string Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
+constexpr size_t kMostHelpers = 16;
 
 // The *.conf of a folder, by name.
 void AddFolder(const std::string& folder, std::vector<std::string>* files) {
@@ -148,14 +144,50 @@ std::optional<size_t> Covered(std::string_view reference, const std::string& pre
   return next == '/' || next == ':' || next == '@' ? std::optional(end) : std::nullopt;
 }
 
+Status AddRules(const toml::table& table, const std::string& name,
+                std::vector<RegistryRule>* rules) {
+  const toml::node* registries = table.get("registry");
+  if (registries == nullptr) return {};
+  const toml::array* list = registries->as_array();
+  if (list == nullptr || list->size() + rules->size() > kMostRules)
+    return Error{Code::kInvalid,
+                 fmt::format("{}: registry is no list of at most {}", name, kMostRules)};
+  for (const toml::node& node : *list) {
+    ASSIGN_OR_RETURN(RegistryRule rule, ParseRule(node, name));
+    std::erase_if(*rules, [&](const RegistryRule& known) { return known.prefix == rule.prefix; });
+    rules->push_back(std::move(rule));
+  }
+  return {};
+}
+
+// The last file that has the list wins; an empty one means what none means.
+Status TakeHelpers(const toml::table& table, const std::string& name,
+                   RegistriesConf::Helpers* helpers) {
+  const toml::node* node = table.get("credential-helpers");
+  if (node == nullptr) return {};
+  const toml::array* list = node->as_array();
+  if (list == nullptr || list->size() > kMostHelpers)
+    return Error{Code::kInvalid, fmt::format("{}: credential-helpers is no list of at most {}",
+                                             name, kMostHelpers)};
+  RegistriesConf::Helpers taken{.names = {}, .file = name};
+  for (const toml::node& item : *list) {
+    const auto helper = item.value_exact<std::string>();
+    if (!helper || helper->empty())
+      return Error{Code::kInvalid, name + ": credential-helpers has something else than names"};
+    taken.names.push_back(*helper);
+  }
+  *helpers = taken.names.empty() ? RegistriesConf::Helpers() : std::move(taken);
+  return {};
+}
+
 }  // namespace
 
 std::vector<std::string> RegistriesConf::FilesOfUser() {
-  const std::string home = Environment("HOME");
+  const std::string home = HomeFolder();
   const std::string of_user = home + "/.config/containers";
   const std::string of_system = "/etc/containers";
   std::vector<std::string> files;
-  if (const std::string given = Environment("CONTAINERS_REGISTRIES_CONF"); !given.empty())
+  if (const std::string given = EnvironmentOf("CONTAINERS_REGISTRIES_CONF"); !given.empty())
     files.push_back(given);
   else if (const std::string own = of_user + "/registries.conf"; !home.empty() && FileExists(own))
     files.push_back(own);
@@ -167,8 +199,8 @@ std::vector<std::string> RegistriesConf::FilesOfUser() {
 }
 
 std::string RegistriesConf::AliasFileOfUser() {
-  std::string cache = Environment("XDG_CACHE_HOME");
-  if (cache.empty()) cache = Environment("HOME") + "/.cache";
+  std::string cache = EnvironmentOf("XDG_CACHE_HOME");
+  if (cache.empty()) cache = HomeFolder() + "/.cache";
   if (::geteuid() == 0) cache = "/var/cache";
   return cache + "/containers/short-name-aliases.conf";
 }
@@ -179,18 +211,8 @@ Result<RegistriesConf> RegistriesConf::Read(const std::vector<std::string>& file
 
 Status RegistriesConf::Add(std::string_view text, const std::string& name) {
   ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, name));
-  const toml::node* registries = table.get("registry");
-  if (registries == nullptr) return {};
-  const toml::array* list = registries->as_array();
-  if (list == nullptr || list->size() + rules_.size() > kMostRules)
-    return Error{Code::kInvalid,
-                 fmt::format("{}: registry is no list of at most {}", name, kMostRules)};
-  for (const toml::node& node : *list) {
-    ASSIGN_OR_RETURN(RegistryRule rule, ParseRule(node, name));
-    std::erase_if(rules_, [&](const RegistryRule& known) { return known.prefix == rule.prefix; });
-    rules_.push_back(std::move(rule));
-  }
-  return {};
+  RETURN_IF_ERROR(TakeHelpers(table, name, &helpers_));
+  return AddRules(table, name, &rules_);
 }
 
 std::optional<RegistriesConf::Match> RegistriesConf::Find(std::string_view reference) const {

@@ -1,8 +1,8 @@
 #pragma once
 
-// RegistriesConf: the `[[registry]]` tables of containers-registries.conf(5): under which location
-// the images of a name really are, which mirrors stand in front of it, what is blocked. A value;
-// any thread. Reading blocks on local disk.
+// RegistriesConf: the `[[registry]]` tables of containers-registries.conf(5), under which location
+// the images of a name really are, which mirrors stand in front of it, what is blocked; and its
+// `credential-helpers`. A value; any thread. Reading blocks on local disk.
 
 #include <cstddef>
 #include <optional>
@@ -39,6 +39,14 @@ class RegistriesConf {
   // Where podman notes aliases of short names: for ShortNames, which it wins in.
   static std::string AliasFileOfUser();
 
+  // What stands among the helpers for the files of containers-auth.json(5).
+  static constexpr const char* kAuthFiles = "containers-auth.json";
+  // Who is asked for credentials, in this order.
+  struct Helpers {
+    std::vector<std::string> names = {kAuthFiles};  // "secretservice", kAuthFiles; never empty
+    std::string file = {};                          // that says so; empty where none does
+  };
+
   // Files that are not there are left out. A file that is wrong is an error that names it.
   static Result<RegistriesConf> Read(const std::vector<std::string>& files);
   // Takes over what one file says; a prefix that is known already gets what this one says of it.
@@ -50,9 +58,11 @@ class RegistriesConf {
   };
   // The rule with the longest prefix of a reference, as "docker.io/library/debian:12".
   std::optional<Match> Find(std::string_view reference) const;
+  const Helpers& credential_helpers() const { return helpers_; }
 
  private:
   std::vector<RegistryRule> rules_;
+  Helpers helpers_;
 };
 
 // The reference with `location` in the place of its first `length` bytes.

@@ -4,12 +4,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/user.h"
 #include "fetch/file_identity.h"
 #include "fetch/reference.h"
 #include "fetch/url.h"
@@ -109,11 +109,6 @@ Result<std::string> StampOf(const TlsOptions& tls) {
   return stamp;
 }
 
-std::string Home() {
-  const char* home = std::getenv("HOME");
-  return home != nullptr ? home : "";
-}
-
 }  // namespace
 
 // A reference in its parts.
@@ -129,7 +124,8 @@ std::vector<std::string> RegistryPlaces::DefaultHostsFolders() {
 
 std::vector<std::string> RegistryPlaces::DefaultCertsFolders() {
   std::vector<std::string> folders{"/etc/containers/certs.d", "/etc/docker/certs.d"};
-  if (!Home().empty()) folders.insert(folders.begin(), Home() + "/.config/containers/certs.d");
+  if (const std::string home = HomeFolder(); !home.empty())
+    folders.insert(folders.begin(), home + "/.config/containers/certs.d");
   return folders;
 }
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pwd
 import subprocess
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from images import small
 from images.oci import Layout
 
 from mount.harness import MountCase, canonical_host, lamina_binary, read, run, wait_until
-from mount.nginx import Nginx
+from mount.nginx import Nginx, free_port
 from mount.token_server import TokenServer
 
 USER, PASSWORD = "alice", "a secret: ü"
@@ -82,6 +83,59 @@ class CredentialsTest(MountCase):
         done = self.cat({"credHelpers": {self.server.host: "absent"}})
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(b"docker-credential-absent", done.stderr)
+
+
+class OrderTest(MountCase):
+    """Where files of credentials are looked for, told by `lamina doctor` in a mount namespace whose /run and home are the
+    test's own."""
+
+    def setUp(self):
+        super().setUp()
+        self.host = f"127.0.0.1:{free_port()}"
+        for name in ("run", "root"):
+            os.makedirs(f"{self.folder}/{name}")
+
+    def login(self, path, user):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"auths": {self.host: {"auth": base64.b64encode(f"{user}:word".encode()).decode()}}}, file)
+
+    def credentials(self, **environment):
+        """The line of `lamina doctor` about them, in an environment of these variables alone."""
+        home = pwd.getpwuid(os.geteuid()).pw_dir
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", f'mount --bind "$0/run" /run && mount --bind "$0/root" {home} && exec "$@"', self.folder,
+             lamina_binary(), "doctor", "--json", "--store", self.folder + "/store", f"{self.host}/app:v1"],
+            env={"PATH": os.environ["PATH"], **environment}, capture_output=True, timeout=60, check=False)
+        [report] = json.loads(done.stdout)["references"]
+        return report["hosts"][0]["credentials"]
+
+    def test_the_first_file_of_the_order_that_has_any_counts(self):
+        """[S115]"""
+        self.assertEqual(self.credentials(), "none")
+        home = pwd.getpwuid(os.geteuid()).pw_dir
+        variables = {"REGISTRY_AUTH_FILE": f"{self.folder}/own.json", "XDG_RUNTIME_DIR": f"{self.folder}/session",
+                     "XDG_CONFIG_HOME": f"{self.folder}/config", "DOCKER_CONFIG": f"{self.folder}/docker"}
+        below_run = f"/containers/{os.geteuid()}/auth.json"
+        files = [  # as the process sees them, and where they lie
+            (variables["REGISTRY_AUTH_FILE"],) * 2, (variables["XDG_RUNTIME_DIR"] + "/containers/auth.json",) * 2,
+            ("/run" + below_run, self.folder + "/run" + below_run), (variables["XDG_CONFIG_HOME"] + "/containers/auth.json",) * 2,
+            (variables["DOCKER_CONFIG"] + "/config.json",) * 2,
+            (home + "/.docker/config.json", self.folder + "/root/.docker/config.json")]
+        for number, (_, path) in enumerate(files):
+            self.login(path, f"user{number}")
+        for number, (seen, path) in enumerate(files):
+            self.assertEqual(self.credentials(**variables), f"user 'user{number}', from {seen}")
+            os.remove(path)
+        self.assertEqual(self.credentials(**variables), "none")
+
+    def test_a_service_without_home_finds_the_files_of_its_user(self):
+        """[S115]"""
+        home = pwd.getpwuid(os.geteuid()).pw_dir
+        self.login(self.folder + "/root/.docker/config.json", "docker")
+        self.assertEqual(self.credentials(), f"user 'docker', from {home}/.docker/config.json")
+        self.login(self.folder + "/root/.config/containers/auth.json", "podman")
+        self.assertEqual(self.credentials(), f"user 'podman', from {home}/.config/containers/auth.json")
 
 
 READERS = 64

@@ -212,3 +212,82 @@ class RedirectTest(MirrorCase):
         self.assertTrue(seen)
         self.assertEqual({request["status"] for request in seen} - {200, 206}, set())
         self.assertEqual({request["authorization"] for request in seen}, {""})
+
+
+class DoctorTest(MirrorCase):
+    """`lamina doctor REF`, which tells what a reader of the mount gets."""
+
+    def report_of(self, daemon, *arguments, home, code=0):
+        """By a caller with another home than the daemon's."""
+        daemon.environment.update(HOME=home, XDG_RUNTIME_DIR=home)
+        done = daemon.command("doctor", "--json", *arguments, check=False)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertNotIn(PASSWORD, done.stdout)
+        return json.loads(done.stdout)
+
+    def test_the_daemon_that_holds_the_store_tells_by_its_own_configuration(self):
+        """[S118]"""
+        origin = self.registry(htpasswd=(USER, PASSWORD))
+        self.push(origin, "app", "--dest-creds", f"{USER}:{PASSWORD}")
+        away = closed_port()
+        daemon = self.daemon(conf=f'[[registry]]\nprefix = "{away}"\nlocation = "{origin.host}"\n',
+                             auths={origin.host: (USER, PASSWORD)})
+        daemon.start()
+        other = self.folder + "/other"
+        os.makedirs(other)
+        answer = self.report_of(daemon, f"{away}/app:v1", home=other)
+        self.assertEqual((answer["by"], answer["user"]["home"]), ("the daemon", daemon.folder))
+        [host] = answer["references"][0]["hosts"]
+        self.assertEqual(host["url"], f"http://{origin.host}/v2")
+        self.assertIn(USER, host["credentials"])
+        self.assertTrue(host["layer"]["ok"], host)
+        answer = self.report_of(daemon, "--insecure-registry", away, f"{away}/app:v1", home=other, code=1)
+        self.assertEqual((answer["by"], answer["user"]["home"]), ("this process", other))
+        [host] = answer["references"][0]["hosts"]
+        self.assertEqual((host["url"], host["credentials"]), (f"http://{away}/v2", "none"))
+        daemon.stop()
+        answer = self.report_of(daemon, f"{away}/app:v1", home=other, code=1)
+        self.assertEqual(answer["by"], "this process")
+        text = daemon.command("doctor", f"{away}/app:v1", check=False).stdout
+        self.assertIn(f"as this process sees it (uid {os.geteuid()}, home {other})", text)
+
+    def test_aliases_and_local_images_come_before_hosts(self):
+        """[S118]"""
+        server = self.registry()
+        self.push(server, "app")
+        daemon = self.daemon()
+        name = f"{server.host}/app"
+        for running in (True, False):
+            if running:
+                daemon.start()
+                daemon.command("alias", f"{name}:stable", "tested")
+                daemon.command("alias", f"{name}:tested", "v1")
+            else:
+                daemon.stop()
+            report = self.report_of(daemon, f"{name}:stable", home=daemon.folder)["references"][0]
+            self.assertEqual(report["aliases"], [f"{name}:tested", f"{name}:v1"])
+            self.assertEqual(report["hosts"][0]["asked"], "tag 'v1'")
+            self.assertNotIn("local", report)
+            self.report_of(daemon, f"{name}:v2", home=daemon.folder, code=1)
+            self.report_of(daemon, "localhost/base:v1", home=daemon.folder, code=1)
+        daemon.command("add", f"oci:{self.layout}", "--as", "localhost/base")
+        daemon.command("add", f"oci:{self.layout}", "--as", f"{closed_port()}/base")
+        [report] = self.report_of(daemon, "localhost/base:v1", home=daemon.folder)["references"]
+        self.assertEqual((report["local"]["origin"], report["hosts"]), (f"oci:{self.layout}", []))
+        self.assertIn(report["local"]["digest"], daemon.command("resolve", "localhost/base:v1").stdout)
+
+    def test_looking_without_a_store_makes_none(self):
+        """[S118]"""
+        daemon = self.daemon()
+        self.report_of(daemon, f"{closed_port()}/app:v1", home=daemon.folder, code=1)
+        self.assertFalse(os.path.exists(daemon.store))
+
+    def test_who_tells_the_image_but_gives_none_of_its_bytes_is_no_use(self):
+        """[S118]"""
+        server = self.registry(redirect=f"http://{closed_port()}")
+        self.push(server, "app")
+        daemon = self.daemon()
+        [report] = self.report_of(daemon, f"{server.host}/app:v1", home=daemon.folder, code=1)["references"]
+        [host] = report["hosts"]
+        self.assertEqual((host["ok"], host["layer"]["ok"]), (True, False))
+        self.assertIn("connection refused", host["layer"]["answer"])

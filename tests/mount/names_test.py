@@ -449,6 +449,23 @@ class CommandsTest(MountCase):
             self.assertIn("Example", text, command)
             self.assertTrue(re.search(r"lamina " + command, text), command)
 
+    def test_help_tells_apart_what_a_daemon_that_runs_refuses(self):
+        daemon = self.lamina(start=False)
+        own, without = daemon.command("cache", "stat", "--help").stdout.split("Without a daemon:")
+        for option in ("--tag-ttl", "--hosts-dir", "--cache-size", "--connections"):
+            self.assertNotIn(option + " ", own)
+            self.assertIn(option + " ", without)
+        self.assertIn("--store ", own)
+        mount = daemon.command("mount", "--help").stdout
+        self.assertIn("--tag-ttl ", mount)
+        self.assertNotIn("Without a daemon", mount)
+
+    def test_the_version_is_told_as_an_option_and_as_a_command(self):
+        daemon = self.lamina(start=False)
+        told = daemon.command("--version").stdout
+        self.assertRegex(told, r"^lamina [0-9.]+\n$")
+        self.assertEqual(daemon.command("version").stdout, told)
+
     def test_mount_returns_when_the_tree_answers_and_umount_ends_the_daemon(self):
         daemon = self.lamina(start=False)
         self.addCleanup(run, "umount", "-l", daemon.mountpoint, check=False)

@@ -1,11 +1,17 @@
 #include "cmd/credentials.h"
 
 #include <gtest/gtest.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/user.h"
 
 namespace lamina {
 namespace {
@@ -26,7 +32,23 @@ class CredentialsTest : public ::testing::Test {
     ASSERT_TRUE(MakeFolders(path.substr(0, path.rfind('/'))));
     ASSERT_TRUE(WriteFileAtomically(path, AsBytes(text)));
   }
+  // A helper that is this shell script.
+  void Helper(const std::string& name, const std::string& script) {
+    const std::string file = "helpers/docker-credential-" + name;
+    Write(file, "#!/bin/sh\n" + script + "\n");
+    ASSERT_EQ(::chmod(Path(file).c_str(), 0700), 0);
+  }
+  void Helpers(const std::string& list) { Write(kLastConf, "credential-helpers = " + list); }
+  static bool IsWarned(const std::string& text) {
+    for (const std::string& line : RecentLogLines())
+      if (line.find(text) != std::string::npos) return true;
+    return false;
+  }
+
+  // It wins over whatever else the machine has.
+  static constexpr const char* kLastConf = "home/.config/containers/registries.conf.d/zz.conf";
   TemporaryFolder folder_;
+  HelperPlaces places_{.folders = {folder_.path() + "/helpers", "/usr/bin", "/bin"}};
 };
 
 TEST_F(CredentialsTest, ReadsUserAndPassword) {
@@ -61,6 +83,117 @@ TEST_F(CredentialsTest, TheFirstFileThatNamesTheRegistryWins) {
   Write("home/.docker/config.json", R"({"auths": {"r.example": {"auth": "Ym9iOng="}}})");
   Write("config/containers/auth.json", R"({"auths": {"r.example": {"identitytoken": "t"}}})");
   EXPECT_EQ(CredentialsOfHost("r.example").identity_token, "t");
+}
+
+TEST_F(CredentialsTest, WithoutHomeTheFilesOfTheUsersListedHomeAreRead) {
+  ::unsetenv("HOME");
+  const std::string listed = HomeFolder();
+  EXPECT_EQ(listed, ::getpwuid(::geteuid())->pw_dir);
+  ::setenv("HOME", "", 1);
+  EXPECT_EQ(HomeFolder(), listed);
+}
+
+TEST_F(CredentialsTest, AKeyWithASchemeIsOneOfItsHost) {
+  Write("auth.json", R"({"auths": {"https://one.example/v1/": {"identitytoken": "1"},
+                                   "https://two.example:5000/v2/": {"identitytoken": "2"},
+                                   "http://three.example": {"identitytoken": "3"},
+                                   "https://four.example/v1/": {"identitytoken": "url"},
+                                   "four.example": {"identitytoken": "plain"},
+                                   "https://index.docker.io/v2/": {"identitytoken": "hub"}}})");
+  EXPECT_EQ(CredentialsOfHost("one.example").identity_token, "1");
+  EXPECT_EQ(CredentialsOfHost("one.example/team/app").identity_token, "1");
+  EXPECT_EQ(CredentialsOfHost("two.example:5000").identity_token, "2");
+  EXPECT_TRUE(CredentialsOfHost("two.example").empty());
+  EXPECT_EQ(CredentialsOfHost("three.example").identity_token, "3");
+  EXPECT_EQ(CredentialsOfHost("four.example").identity_token, "plain");
+  EXPECT_EQ(CredentialsOfHost("docker.io/library/debian").identity_token, "hub");
+  EXPECT_TRUE(CredentialsOfHost("one.example.org").empty());
+}
+
+TEST_F(CredentialsTest, ReadsPlainUsernameAndPassword) {
+  Write("auth.json", R"({"auths": {"r.example": {"username": "alice", "password": "secret"},
+      "both.example": {"auth": "Ym9iOng=", "username": "alice", "password": "secret"}}})");
+  const RegistryCredentials found = CredentialsOfHost("r.example");
+  EXPECT_EQ(found.username, "alice");
+  EXPECT_EQ(found.password, "secret");
+  EXPECT_EQ(CredentialsOfHost("both.example").username, "bob");
+}
+
+// [S116]
+TEST_F(CredentialsTest, WhatIsWrongInAFileCostsThatMemberAlone) {
+  Write("auth.json", R"({"credsStore": null, "credHelpers": {"r.example": 7},
+      "auths": {"r.example/app": "c2VjcmV0OnNlY3JldA==", "null.example": null,
+                "pair.example": {"auth": "c2VjcmV0", "identitytoken": ["c2VjcmV0"]},
+                "r.example": {"auth": "Ym9iOng=", "email": null, "identitytoken": null}}})");
+  EXPECT_EQ(CredentialsOfHost("r.example/app").username, "bob");
+  EXPECT_TRUE(CredentialsOfHost("null.example").empty());
+  EXPECT_TRUE(CredentialsOfHost("pair.example").empty());
+  EXPECT_TRUE(IsWarned("'r.example' is no text"));
+  EXPECT_TRUE(IsWarned("'r.example/app' is no object"));
+  EXPECT_TRUE(IsWarned("'auth' is no user:password in base64"));
+  EXPECT_FALSE(IsWarned("null.example"));
+  EXPECT_FALSE(IsWarned("c2Vj"));
+}
+
+// [S116]
+TEST_F(CredentialsTest, ABadListCostsThatListAlone) {
+  Write("auth.json", R"({"credHelpers": [], "credsStore": 1, "auths": {"r.example":
+      {"auth": "Ym9iOng="}}})");
+  EXPECT_EQ(CredentialsOfHost("r.example").username, "bob");
+  Write("auth.json", R"({"auths": []})");
+  EXPECT_TRUE(CredentialsOfHost("r.example").empty());
+}
+
+// [S115] All but the one below /run, for which see mount.credentials.
+TEST_F(CredentialsTest, TheFilesAreAskedInTheirOrder) {
+  const std::vector<std::string> files{"auth.json", "run/containers/auth.json",
+                                       "config/containers/auth.json", "docker/config.json",
+                                       "home/.docker/config.json"};
+  for (const std::string& file : files)
+    Write(file, R"({"auths": {"r.example": {"identitytoken": ")" + file + R"("}}})");
+  for (const std::string& file : files) {
+    EXPECT_EQ(CredentialsOfHost("r.example").identity_token, file);
+    ASSERT_EQ(::unlink(Path(file).c_str()), 0);
+  }
+  EXPECT_TRUE(CredentialsOfHost("r.example").empty());
+}
+
+TEST_F(CredentialsTest, WithoutAFolderOfConfigurationTheHomesIsRead) {
+  ::unsetenv("XDG_CONFIG_HOME");
+  Write("home/.config/containers/auth.json", R"({"auths": {"r.example": {"auth": "Ym9iOng="}}})");
+  EXPECT_EQ(CredentialsOfHost("r.example").username, "bob");
+}
+
+// [S117]
+TEST_F(CredentialsTest, HelpersOfRegistriesConfAreAskedInTheirOrder) {
+  Helper("keeps", R"(printf '{"Username": "helper", "Secret": "s"}')");
+  Helper("empty", "echo credentials not found in native keychain; exit 1");
+  Helper("fails", "exit 3");
+  Write("auth.json", R"({"auths": {"r.example": {"auth": "Ym9iOng="}}})");
+  const auto user = [&] { return CredentialsOfHost("r.example", places_).username; };
+  EXPECT_EQ(user(), "bob");
+  Helpers(R"(["keeps", "containers-auth.json"])");
+  EXPECT_EQ(user(), "helper");
+  EXPECT_EQ(CredentialsOfHost("r.example", places_).found_in,
+            "docker-credential-keeps of " + Path(kLastConf));
+  Helpers(R"(["empty", "fails", "containers-auth.json", "keeps"])");
+  EXPECT_EQ(user(), "bob");
+  EXPECT_TRUE(IsWarned("docker-credential-fails"));
+  Helpers(R"(["empty"])");
+  EXPECT_EQ(user(), "");
+  Helpers("[]");
+  EXPECT_EQ(user(), "bob");
+  Helpers("7");
+  EXPECT_EQ(user(), "bob");
+  EXPECT_TRUE(IsWarned("credential-helpers is no list"));
+}
+
+TEST_F(CredentialsTest, HelpersAreAskedForDockerHubByBothOfItsNames) {
+  Helper("podman", R"(read -r server
+[ "$server" = docker.io ] && printf '{"Username": "hub", "Secret": "s"}' && exit
+echo credentials not found in native keychain; exit 1)");
+  Write("auth.json", R"({"credsStore": "podman"})");
+  EXPECT_EQ(CredentialsOfHost("docker.io/library/debian", places_).username, "hub");
 }
 
 TEST_F(CredentialsTest, ABrokenFileIsPassedOverAndItsTextIsNotLogged) {

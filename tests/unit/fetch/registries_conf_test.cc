@@ -6,6 +6,7 @@
 namespace lamina {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 RegistriesConf Parsed(std::string_view text) {
@@ -125,6 +126,19 @@ TEST(RegistriesConfTest, WhatIsWrongIsNamedWithItsLine) {
                       "[[registry.mirror]]\nlocation = \"m.example\"\n"
                       "pull-from-mirror = \"tag-only\""),
               HasSubstr("cannot stand together"));
+}
+
+TEST(RegistriesConfTest, TheLastListOfHelpersCounts) {
+  RegistriesConf conf = Parsed("");
+  EXPECT_THAT(conf.credential_helpers().names, ElementsAre("containers-auth.json"));
+  ASSERT_TRUE(conf.Add(R"(credential-helpers = ["pass", "containers-auth.json"])", "a.conf"));
+  ASSERT_TRUE(conf.Add(R"([[registry]]
+    location = "quay.io")",
+                       "b.conf"));
+  EXPECT_THAT(conf.credential_helpers().names, ElementsAre("pass", "containers-auth.json"));
+  EXPECT_EQ(conf.credential_helpers().file, "a.conf");
+  EXPECT_THAT(ErrorOf("credential-helpers = \"pass\""), HasSubstr("no list"));
+  EXPECT_THAT(ErrorOf("credential-helpers = [1]"), HasSubstr("something else than names"));
 }
 
 }  // namespace
