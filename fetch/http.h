@@ -27,7 +27,10 @@
 namespace lamina {
 
 struct HttpOptions {
-  std::string ca_pem;        // CA certificates besides the system's
+  std::string ca_pem;  // CA certificates besides the system's, for every host
+  // The origin that the next three are for, which concern nobody else: other hosts, to which this
+  // one sends us, are shown no certificate and have to have a good one.
+  std::string origin;
   std::string client_cert;   // PEM file; empty: none is shown
   std::string client_key;    // PEM file; empty: it is in the certificate's
   bool skip_verify = false;  // any certificate of any name will do

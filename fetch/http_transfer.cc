@@ -29,8 +29,6 @@ bool IsLasting(CURLcode code) {
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_INVALIDCERTSTATUS:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_URL_MALFORMAT:
     case CURLE_BAD_FUNCTION_ARGUMENT:
       return true;
@@ -149,12 +147,14 @@ void HttpTransfer::SetOptions() {
 
 void HttpTransfer::SetTlsOptions() {
   curl_easy_setopt(easy_, CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
-  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYPEER, options_.skip_verify ? 0L : 1L);
-  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYHOST, options_.skip_verify ? 0L : 2L);
   curl_easy_setopt(easy_, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
-  if (!options_.client_cert.empty())
+  const bool own = request_.url.Origin() == options_.origin;
+  const bool verify = !own || !options_.skip_verify;
+  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
+  curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
+  if (own && !options_.client_cert.empty())
     curl_easy_setopt(easy_, CURLOPT_SSLCERT, options_.client_cert.c_str());
-  if (!options_.client_key.empty())
+  if (own && !options_.client_key.empty())
     curl_easy_setopt(easy_, CURLOPT_SSLKEY, options_.client_key.c_str());
   if (options_.ca_pem.empty()) return;
   // They take the place of the system's bundle; the system's folder of CAs stays. The options

@@ -37,8 +37,9 @@ struct RegistryEndpoint {
 };
 
 // The endpoints of a reference ("docker.io/library/debian", also with :TAG or @DIGEST, or a
-// registry alone), in the order in which to ask, the origin last; never empty. An error where the
-// host's configuration forbids the name or cannot be read. Any thread; blocks on local disk.
+// registry alone), in the order in which to ask, the origin last; never empty. An error, never
+// kNotFound, where the host's configuration forbids the name or cannot be read. Any thread; blocks
+// on local disk.
 using EndpointFinder =
     std::function<Result<std::vector<RegistryEndpoint>>(const std::string& reference)>;
 

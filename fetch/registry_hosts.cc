@@ -160,7 +160,14 @@ Result<TlsOptions> RegistryHosts::CertsOf(const std::string& host) const {
   return tls;
 }
 
+// A file that the configuration lacks says nothing of whether the image is there.
 Result<std::vector<RegistryEndpoint>> RegistryHosts::Find(const std::string& reference) const {
+  auto found = Look(reference);
+  if (found || found.error().code != Code::kNotFound) return found;
+  return Error{Code::kInvalid, std::move(found).error().message};
+}
+
+Result<RegistryHosts::Endpoints> RegistryHosts::Look(const std::string& reference) const {
   const std::string plain = WithoutSuffix(reference);
   const Name name{reference, HostOf(plain), PathOf(plain)};
   ASSIGN_OR_RETURN(const RegistriesConf conf, RegistriesConf::Read(places_.registries_conf()));

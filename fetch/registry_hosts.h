@@ -43,6 +43,7 @@ class RegistryHosts {
  private:
   struct Name;
   using Endpoints = std::vector<RegistryEndpoint>;
+  Result<Endpoints> Look(const std::string& reference) const;
   Result<Endpoints> ByRule(const RegistriesConf::Match& match, const Name& name) const;
   Status AddLocation(const RegistriesConf::Match& match, const RegistryLocation& location,
                      const Name& name, Endpoints* endpoints) const;

@@ -37,7 +37,8 @@ Result<std::string> ReadPem(const std::vector<std::string>& files) {
   std::string pem;
   for (const std::string& file : files) {
     const auto text = ReadWholeFile(file, kMostPemBytes);
-    if (!text) return text.error().Within("TLS: the CA file cannot be read");
+    if (!text)
+      return Error{Code::kInvalid, "TLS: the CA file cannot be read: " + text.error().message};
     pem += *text + "\n";
   }
   return pem;
@@ -49,6 +50,7 @@ HttpOptions HttpOptionsOf(const RegistryOptions& options, const RegistryEndpoint
   const auto own = options.connections_of.find(endpoint.host);
   HttpOptions http{
       .ca_pem = {},
+      .origin = BaseUrl(endpoint).Origin(),
       .client_cert = tls.client_cert,
       .client_key = tls.client_key,
       .skip_verify = tls.skip_verify,

@@ -27,6 +27,11 @@ bool MayHaveKnown(Code code) {
   return code == Code::kUnavailable || code == Code::kTimeout || code == Code::kDenied;
 }
 
+// Of a registry also: how it is to be asked cannot be read, or makes no sense to it.
+bool MayHaveKnownOfRegistry(Code code) {
+  return MayHaveKnown(code) || code == Code::kInvalid || code == Code::kIo;
+}
+
 // What a registry says of a repository that it does not have or will not show.
 bool IsRefusal(Code code) {
   return code == Code::kNotFound || code == Code::kDenied || code == Code::kUnsupported;
@@ -93,11 +98,12 @@ Result<Resolution> Catalog::AskForTag(const std::string& repository, const std::
   Result<Resolution> answer = AskLocal(repository, tag);
   // A local source that is away is no reason to give the tag another meaning.
   const bool is_number = IsImageNumber(tag);  // no registry has such a tag
-  if (!answer && answer.error().code == Code::kNotFound && !is_number)
-    answer = AskRegistry(repository, tag);
+  const bool remote = !answer && answer.error().code == Code::kNotFound && !is_number;
+  if (remote) answer = AskRegistry(repository, tag);
   std::chrono::seconds ttl =
       answer ? options_.TagTtl(repository) : options_.NegativeTtl(repository);
-  if (!answer && MayHaveKnown(answer.error().code)) {
+  const auto may_have_known = remote ? MayHaveKnownOfRegistry : MayHaveKnown;
+  if (!answer && may_have_known(answer.error().code)) {
     answer = LastKnown(repository, tag, answer.error());
     ttl = kStaleTtl;
   }

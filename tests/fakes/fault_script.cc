@@ -254,7 +254,7 @@ bool Applies(Fault fault, Asked asked, const FakeRequest& request, bool elsewher
 
 Effect EffectOf(Fault fault) {
   if (fault <= Fault::kForeignRedirect) return Effect::kNone;
-  return fault < Fault::kGarbage ? Effect::kAgain : Effect::kLasting;
+  return fault < Fault::kHugeHeaders ? Effect::kAgain : Effect::kLasting;
 }
 
 FakeResponse WithFault(Fault fault, const FakeRequest& request, FakeResponse good,

@@ -58,8 +58,8 @@ enum class Fault {
   // Authorisation ends on the way.
   kTokenEnded,
   kSignatureEnded,
-  // Nothing that is said again is said otherwise.
   kGarbage,
+  // Nothing that is said again is said otherwise.
   kHugeHeaders,
   kRedirectLoop,
   kRedirectToPlain,

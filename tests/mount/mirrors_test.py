@@ -1,6 +1,7 @@
 """Registries as the host is configured: mirrors, certificates, blocked names; before real registries and nginx."""
 
 import base64
+import errno
 import json
 import os
 
@@ -196,6 +197,41 @@ class HostsTomlTest(MirrorCase):
         self.assertFalse(host["ok"])
         self.assertNotIn("shows the certificate", host["tls"])
         self.assertIn("hosts.toml", host["configured_by"])
+
+
+class WrongConfigurationTest(MirrorCase):
+    def setUp(self):
+        super().setUp()
+        self.origin = self.registry()
+        self.push(self.origin, "app")
+        server = f'server = "http://{self.origin.host}"\n'
+        self.daemon_ = self.daemon("--tag-ttl", "0", "--negative-ttl", "0", hosts={self.origin.host: server}, conf="")
+        self.daemon_.start()
+        self.known = os.readlink(self.tag("v1"))
+
+    def tag(self, name):
+        return self.daemon_.path(canonical_host(self.origin.host), "app", name)
+
+    def assert_known_stays(self, reason):
+        self.assertEqual(os.readlink(self.tag("v1")), self.known)
+        with self.assertRaises(OSError) as raised:
+            os.readlink(self.tag("v2"))
+        self.assertEqual(raised.exception.errno, errno.EIO)
+        self.assertIn(reason, self.daemon_.log())
+        known = json.loads(self.daemon_.command("resolve", "--json", f"{self.origin.host}/app:v1").stdout)
+        self.assertTrue(known["stale"])
+        self.assertIn(reason, known["reason"])
+
+    def test_a_certificate_that_is_missing_is_no_missing_name(self):
+        """[S110]"""
+        write(f"{self.daemon_.folder}/hosts.d/{self.origin.host}/hosts.toml",
+              f'server = "http://{self.origin.host}"\nca = "absent.pem"\n')
+        self.assert_known_stays("absent.pem")
+
+    def test_a_broken_registries_conf_takes_no_known_tag_away(self):
+        """[S110]"""
+        write(self.daemon_.folder + "/.config/containers/registries.conf", "[[registry")
+        self.assert_known_stays("registries.conf")
 
 
 class RedirectTest(MirrorCase):

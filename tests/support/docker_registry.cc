@@ -32,7 +32,7 @@ Status DockerRegistry::MakeCertificate() {
   const auto made = RunCommand({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                                 "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
                                 "/CN=lamina test", "-addext", "subjectAltName=DNS:localhost",
-                                "-keyout", folder_.path() + "/key.pem", "-out", ca_file_});
+                                "-keyout", key_file(), "-out", ca_file_});
   if (!made) return made.error();
   return {};
 }
@@ -42,7 +42,8 @@ Result<std::string> DockerRegistry::Config(uint16_t port) {
   out += "storage:\n  filesystem:\n    rootdirectory: " + folder_.path() + "/storage\n";
   out += "http:\n  addr: 127.0.0.1:" + std::to_string(port) + "\n";
   if (options_.tls)
-    out += "  tls:\n    certificate: " + ca_file_ + "\n    key: " + folder_.path() + "/key.pem\n";
+    out += "  tls:\n    certificate: " + ca_file_ + "\n    key: " + key_file() + "\n";
+  if (options_.client_certs) out += "    clientcas:\n      - " + ca_file_ + "\n";
   if (options_.username.empty()) return out;
   ASSIGN_OR_RETURN(const std::string entry,
                    RunCommand({"htpasswd", "-Bbn", options_.username, options_.password}));

@@ -18,12 +18,14 @@ class DockerRegistry {
     bool tls = false;      // a certificate of its own for localhost, made by openssl
     std::string username;  // with the password: Basic by htpasswd
     std::string password;
+    bool client_certs = false;  // with tls: speaks only to who shows its own certificate
   };
   static Result<std::unique_ptr<DockerRegistry>> Start(Options options);
 
   std::string host() const { return "localhost:" + std::to_string(port_); }
   uint16_t port() const { return port_; }
   const std::string& ca_file() const { return ca_file_; }
+  std::string key_file() const { return folder_.path() + "/key.pem"; }
   // Pushes `layout` ("oci:/path:tag") as `name` ("team/app:1") with skopeo, blobs as they are.
   Status Push(const std::string& layout, const std::string& name);
   // What it logged; one line for each request.

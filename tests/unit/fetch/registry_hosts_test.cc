@@ -197,6 +197,7 @@ TEST_F(RegistryHostsTest, AMirrorThatCannotBeUsedLeavesTheOthers) {
 TEST_F(RegistryHostsTest, ACertificateThatIsNotThereIsNamed) {
   Write("hosts/quay.io/hosts.toml", "[host.\"https://mirror.example\"]\nca = \"absent.crt\"");
   EXPECT_THAT(ErrorOf("quay.io/a"), HasSubstr(Path("hosts/quay.io/absent.crt")));
+  EXPECT_EQ(RegistryHosts(places_).Find("quay.io/a").error().code, Code::kInvalid);
 }
 
 }  // namespace

@@ -185,7 +185,67 @@ TEST_F(RegistryRealTest, RefusesCertificatesThatNobodyVouchesForAndOtherNames) {
   options.ca_file = "/nonexistent/ca.pem";
   const auto no_file = Registry::Create(server_->host(), options)->Ping(Soon());
   ASSERT_FALSE(no_file.has_value());
+  EXPECT_EQ(no_file.error().code, Code::kInvalid) << "that a file is missing says nothing of names";
   EXPECT_THAT(no_file.error().message, HasSubstr("CA file"));
+}
+
+EndpointFinder EndpointAt(const std::string& url, const TlsOptions& tls) {
+  return [=](const std::string& name) -> Result<std::vector<RegistryEndpoint>> {
+    RegistryEndpoint endpoint;
+    endpoint.host = name;
+    endpoint.api = url + "/v2";
+    endpoint.tls = tls;
+    return std::vector{endpoint};
+  };
+}
+
+// A registry that answers everything with a redirect to the same path elsewhere; what is asked of
+// it goes by `tls`.
+class RedirectingRegistry {
+ public:
+  RedirectingRegistry(const std::string& elsewhere, const TlsOptions& tls)
+      : server_(
+            [=](const FakeRequest& request) { return RedirectTo(elsewhere + request.target); }) {
+    RegistryOptions options = ShortTimeouts();
+    options.attempts = 1;
+    options.endpoints = EndpointAt(server_.url(), tls);
+    registry_ = Registry::Create(server_.host(), options);
+  }
+  Status Ping() { return registry_->Ping(Soon()); }
+
+ private:
+  HttpServer server_;
+  std::shared_ptr<Registry> registry_;
+};
+
+// [S87]
+TEST(RegistryTlsTest, ThatOneHostMayShowAnyCertificateIsNotForWhereItRedirects) {
+  const auto place = *DockerRegistry::Start({.tls = true, .username = "", .password = ""});
+  const std::string url = "https://" + place->host();
+  TlsOptions tls;
+  tls.skip_verify = true;
+  const Status any = RedirectingRegistry(url, tls).Ping();
+  ASSERT_FALSE(any.has_value());
+  EXPECT_THAT(any.error().message, HasSubstr("certificate is not trusted"));
+  tls.ca_files = {place->ca_file()};
+  const Status trusted = RedirectingRegistry(url, tls).Ping();
+  EXPECT_TRUE(trusted.has_value()) << Stringify(trusted);
+}
+
+// [S87]
+TEST(RegistryTlsTest, TheClientsCertificateIsNotShownWhereAHostRedirects) {
+  const auto place =
+      *DockerRegistry::Start({.tls = true, .username = "", .password = "", .client_certs = true});
+  TlsOptions tls;
+  tls.ca_files = {place->ca_file()};
+  tls.client_cert = place->ca_file();
+  tls.client_key = place->key_file();
+  const std::string url = "https://" + place->host();
+  RegistryOptions options = ShortTimeouts();
+  options.endpoints = EndpointAt(url, tls);
+  const Status straight = Registry::Create(place->host(), options)->Ping(Soon());
+  EXPECT_TRUE(straight.has_value()) << Stringify(straight);
+  EXPECT_FALSE(RedirectingRegistry(url, tls).Ping().has_value());
 }
 
 TEST_F(RegistryRealTest, ListsManyTags) {

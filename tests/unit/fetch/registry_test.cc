@@ -229,7 +229,21 @@ TEST(RegistryTest, AServerThatIsNotThereIsUnavailable) {
   EXPECT_THAT(nameless.error().message, HasSubstr("no-such-host.invalid"));
 }
 
-TEST(RegistryTest, WhatIsNotHttpIsAnError) {
+// [S73]
+TEST(RegistryTest, AnAnswerThatIsNotHttpIsAskedForAgain) {
+  std::atomic<int> calls{0};
+  FakeRegistry fake([&](const FakeRequest&) {
+    FakeResponse garbage;
+    garbage.raw = "SSH-2.0-OpenSSH_9.2p1\r\n";
+    return calls++ < 2 ? garbage : Manifest("{}");
+  });
+  const auto document = fake.repository()->FetchTag("a", Soon());
+  EXPECT_TRUE(document.has_value()) << document.error().message;
+  calls = -100;
+  EXPECT_THAT(fake.repository()->FetchTag("a", Soon()).error().message, HasSubstr("is not HTTP"));
+}
+
+TEST(RegistryTest, AClosedConnectionIsAnError) {
   FakeRegistry fake([](const FakeRequest&) {
     FakeResponse response;
     response.no_answer = true;
