@@ -21,7 +21,11 @@ CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
       shape_(shape),
       data_(std::move(data)),
       map_(std::move(map)),
-      writable_(writable) {}
+      pages_(data_.get(), shape_.flat_size),
+      writable_(writable) {
+  // Reading brings in what is asked for and no neighbours, which nobody would have checked.
+  ::posix_fadvise(data_.get(), 0, 0, POSIX_FADV_RANDOM);
+}
 
 Status CacheFiles::Remove(const CachePaths& paths) {
   RETURN_IF_ERROR(RemoveOwnFile(paths.map));
@@ -117,6 +121,7 @@ Status CacheFiles::LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByte
   ASSIGN_OR_RETURN(const uint32_t checksum, map_->Checksum(chunk));
   if (Crc32c(out) != checksum)
     return Error{Code::kCorrupt, "its checksum in " + paths_.map + " does not fit"};
+  if (form->compression == CacheCompression::kNone) pages_.NoteRead(flat_offset, out.size());
   return {};
 }
 

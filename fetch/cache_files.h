@@ -17,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "fetch/chunk_cache.h"
 #include "fetch/chunk_map.h"
+#include "fetch/resident_pages.h"
 
 namespace lamina {
 
@@ -49,6 +50,10 @@ class CacheFiles {
   bool Present(uint64_t chunk) const { return map_->Present(chunk); }
   // Of a chunk that is there: by LoadChecked() alone.
   bool IsCompressed(uint64_t chunk) const;
+  // Of plain chunks: nothing of the range would have to come from the disk.
+  bool InMemory(uint64_t flat_offset, uint64_t length) const {
+    return pages_.Hold(flat_offset, length);
+  }
   // Of plain chunks.
   Status Load(uint64_t flat_offset, MutableByteSpan out) const;
   // A whole chunk that is present; kCorrupt where it does not have the checksum that it was kept
@@ -96,6 +101,7 @@ class CacheFiles {
   const ChunkShape shape_;
   const UniqueFd data_;
   const std::unique_ptr<ChunkMap> map_;
+  const ResidentPages pages_;  // of the data
   std::atomic<bool> writable_;
 };
 

@@ -104,7 +104,11 @@ Status LayerCache::Impl::ReadPartFromFile(const ChunkPart& part, MutableByteSpan
 }
 
 Status LayerCache::Impl::LoadPart(const ChunkPart& part, MutableByteSpan out) {
-  if (!files->IsCompressed(part.chunk)) return files->Load(part.begin, out);
+  if (!files->IsCompressed(part.chunk)) {
+    // What comes from the disk anew is checked anew, as a whole.
+    if (!files->InMemory(part.begin, out.size())) return NotReady();
+    return files->Load(part.begin, out);
+  }
   ASSIGN_OR_RETURN(const ChunkBuffer bytes, Decoded(part));
   CopyPart(part, *bytes, out.data());
   return {};

@@ -2,8 +2,8 @@
 
 // ChunkCache: the decoded bytes of layers on local disk, one sparse file per layer in the layout of
 // the layer's flat address space, with a map of the chunks that are there and their checksums. The
-// bytes of a chunk are compared with its checksum when they enter memory for the first time in a
-// process: what was verified when it came is then still what it was.
+// bytes of a chunk are compared with its checksum when they enter memory, for the first time in a
+// process or anew: what was verified when it came is then still what it was.
 //
 // A LayerCache is shared by all readers of one layer. Peeks are wait-free; Fill leads or joins the
 // one fetch of a chunk, and neighbours that are missing together come by one request. Who reads one

@@ -1,4 +1,4 @@
-// The chunk cache when its files rot, are cut short or deleted, or belong to another layout.
+// [S95] The chunk cache when its files rot, are cut short or deleted, or belong to another layout.
 
 #include <filesystem>
 #include <functional>
@@ -27,6 +27,25 @@ TEST_F(ChunkCacheDamageTest, RotOnDiskIsFoundOnEntryAndHealed) {
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(counters_->rotten.load(), 2u);
   EXPECT_LE(cache_->usage().disk_bytes, (96u + 4) * 4096);
+}
+
+TEST_F(ChunkCacheDamageTest, RotOfPagesThatWereDroppedIsFoundWhenTheyComeAgain) {
+  Open();
+  ASSERT_TRUE(AllReadsRight());
+  ASSERT_TRUE(ReadsReadyRight(0, owner_->flat_size()));
+  FlipByte(Path(".data"), kChunk + 5);
+  auto fd = OpenFile(Path(".data"), O_RDWR);
+  ASSERT_TRUE(fd);
+  ASSERT_EQ(::fsync(fd->get()), 0);
+  ASSERT_EQ(::posix_fadvise(fd->get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  std::vector<uint8_t> out(4096);
+  EXPECT_FALSE(cache_->ReadReady(kChunk, out));
+  EXPECT_TRUE(ReadsRight(kChunk + 8192, 4096));  // the chunk is bad, if not this part of it
+  EXPECT_EQ(counters_->rotten.load(), 1u);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->produced(1), 2u);
+  EXPECT_EQ(counters_->rotten.load(), 1u);
+  EXPECT_TRUE(ReadsReadyRight(0, owner_->flat_size()));
 }
 
 TEST_F(ChunkCacheDamageTest, VerifyFindsRotThatReadersHaveNotMet) {
