@@ -31,7 +31,7 @@ std::string EnvironmentOf(const char* name) {
 
 std::string HomeFolder() {
   std::string home = EnvironmentOf("HOME");
-  if (home.empty()) home = ListedHome();
+  if (!home.starts_with("/")) home = ListedHome();
   return home.starts_with("/") ? home : "";
 }
 

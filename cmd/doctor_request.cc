@@ -109,22 +109,23 @@ class Trials {
         reference_(reference),
         registry_(Registry::Create(reference.repository.registry, options.registry)),
         endpoints_(std::move(endpoints)),
-        known_(reference.digest) {
+        known_(reference.digest),
+        manifests_(endpoints_.size()) {
     for (const RegistryEndpoint& endpoint : endpoints_)
       hosts_.push_back(Described(options.registry, endpoint));
   }
 
   // The tag at every host that may be asked for it; then, at those that may be asked for bytes, the
-  // image that it is and a byte of it.
+  // image that it is; then a byte of it.
   Status Run(const Replies& replies) {
     size_t done = 0;
-    const size_t of = 2 * endpoints_.size();
-    for (const bool by_tag : {true, false})
+    const size_t of = 3 * endpoints_.size();
+    for (const auto step : {&Trials::TryTag, &Trials::TryDigest, &Trials::TryLayer})
       for (size_t i = 0; i < endpoints_.size(); ++i) {
-        if (!replies.progress(
-                Json{{"what", "asking"}, {"unit", "times"}, {"done", done++}, {"of", of}}))
+        const Json progress{{"what", "asking"}, {"unit", "times"}, {"done", done++}, {"of", of}};
+        if (!replies.progress(progress))
           return Error{Code::kCancelled, "nobody waits for the answer"};
-        by_tag ? TryTag(i) : TryDigest(i);
+        (this->*step)(i);
       }
     return {};
   }
@@ -159,40 +160,43 @@ class Trials {
       return ManifestOf(*source, *known_, options_.platform, deadline);
     };
     Json row;
-    const auto manifest = Tried(known_->ToString(), ask, &row);
+    auto manifest = Tried(known_->ToString(), ask, &row);
     if (manifest) row["answer"] = known_->ToString();
     if (!named_it) host.update(row);
     if (named_it && !manifest) host["layer"] = row;
     named_ |= manifest.has_value();
-    if (manifest) TryLayer(*source, *manifest, &host);
+    if (manifest) manifests_[i] = *std::move(manifest);
   }
 
   // By range, as reads are made: who redirects elsewhere for the bytes is followed there.
-  void TryLayer(RepositorySource& source, const ImageManifest& manifest, Json* host) {
-    if (manifest.layers.empty()) {
+  void TryLayer(size_t i) {
+    if (!manifests_[i]) return;
+    if (manifests_[i]->layers.empty()) {
       gives_bytes_ = true;
       return;
     }
-    const Descriptor& layer = manifest.layers.front();
+    const Descriptor& layer = manifests_[i]->layers.front();
+    const auto source = registry_->At(endpoints_[i]);
     const auto ask = [&](const Deadline& deadline) -> Result<std::string> {
-      ASSIGN_OR_RETURN(const auto blob, source.OpenBlob(layer));
+      ASSIGN_OR_RETURN(const auto blob, source->OpenBlob(layer));
       std::array<uint8_t, 1> byte{};
-      RETURN_IF_ERROR(
-          blob->ReadAt(0, MutableByteSpan(byte).first(layer.size == 0 ? 0 : 1), deadline));
+      const auto wanted = MutableByteSpan(byte).first(layer.size == 0 ? 0 : 1);
+      RETURN_IF_ERROR(blob->ReadAt(0, wanted, deadline));
       return fmt::format("a byte of {}", HumanSize(layer.size));
     };
     Json row;
     const auto given = Tried("layer " + layer.digest.ToString(), ask, &row);
     if (given) row["answer"] = *given;
     gives_bytes_ |= given.has_value();
-    (*host)["layer"] = std::move(row);
+    hosts_[i]["layer"] = std::move(row);
   }
 
   const CatalogOptions& options_;
   const Reference reference_;
   const std::shared_ptr<Registry> registry_;
   const std::vector<RegistryEndpoint> endpoints_;
-  std::optional<Digest> known_;
+  std::optional<Digest> known_;                          // what the image is
+  std::vector<std::optional<ImageManifest>> manifests_;  // as each host has given it
   Json hosts_ = Json::array();
   bool named_ = false;
   bool gives_bytes_ = false;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/user.h"
 #include "cmd/credentials.h"
 
 namespace lamina {
@@ -125,6 +127,16 @@ TEST_F(CredentialHelperTest, OneThatGivesItsOutputAwayIsEndedToo) {
   places_.bounds.time = std::chrono::milliseconds(500);
   Helper("closes", "exec 1>&-; sleep 1000");
   ExpectError("closes", Code::kTimeout, "has not ended in time");
+}
+
+TEST_F(CredentialHelperTest, WithoutHomeItIsToldTheUsersListedHome) {
+  const std::string home = EnvironmentOf("HOME");
+  ::unsetenv("HOME");
+  Helper("home", R"(echo "{\"Username\":\"$HOME\",\"Secret\":\"s\"}")");
+  const auto found = AskCredentialHelper("home", "r.example", places_);
+  ::setenv("HOME", home.c_str(), 1);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->username, ::getpwuid(::geteuid())->pw_dir);
 }
 
 class HelperOfFileTest : public CredentialHelperTest {

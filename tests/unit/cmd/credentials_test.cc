@@ -1,7 +1,6 @@
 #include "cmd/credentials.h"
 
 #include <gtest/gtest.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/user.h"
 
 namespace lamina {
 namespace {
@@ -83,14 +81,6 @@ TEST_F(CredentialsTest, TheFirstFileThatNamesTheRegistryWins) {
   Write("home/.docker/config.json", R"({"auths": {"r.example": {"auth": "Ym9iOng="}}})");
   Write("config/containers/auth.json", R"({"auths": {"r.example": {"identitytoken": "t"}}})");
   EXPECT_EQ(CredentialsOfHost("r.example").identity_token, "t");
-}
-
-TEST_F(CredentialsTest, WithoutHomeTheFilesOfTheUsersListedHomeAreRead) {
-  ::unsetenv("HOME");
-  const std::string listed = HomeFolder();
-  EXPECT_EQ(listed, ::getpwuid(::geteuid())->pw_dir);
-  ::setenv("HOME", "", 1);
-  EXPECT_EQ(HomeFolder(), listed);
 }
 
 TEST_F(CredentialsTest, AKeyWithASchemeIsOneOfItsHost) {
