@@ -20,6 +20,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+}  // namespace
+
 // Its socket is in the folder in memory where the store's disk took none.
 Result<std::optional<ControlClient>> FindDaemon(const std::string& store) {
   ASSIGN_OR_RETURN(auto daemon, ControlClient::Connect(StorePaths{store}.ControlSocket()));
@@ -30,8 +32,6 @@ Result<std::optional<ControlClient>> FindDaemon(const std::string& store) {
   }
   return daemon;
 }
-
-}  // namespace
 
 Result<Json> Ask(const CommonOptions& common, const Json& given, const ByteSink& data) {
   ASSIGN_OR_RETURN(const Json request, WithFullReference(given));

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "cmd/ask.h"
 #include "cmd/commands.h"
 #include "cmd/control.h"
 #include "cmd/doctor_request.h"
@@ -95,7 +96,7 @@ Result<Json> Answer(const CommonOptions& common, const std::string& reference) {
   const Replies replies{.progress = [](const Json&) { return true; }, .data = nullptr};
   ASSIGN_OR_RETURN(const Json request,
                    WithFullReference({{"command", "doctor"}, {"reference", reference}}));
-  ASSIGN_OR_RETURN(auto daemon, ControlClient::Connect(StorePaths{common.store}.ControlSocket()));
+  ASSIGN_OR_RETURN(auto daemon, FindDaemon(common.store));
   const bool asks = daemon && common.daemon_options.empty();
   ASSIGN_OR_RETURN(Json answer, asks ? daemon->Ask(request, replies)
                                      : ExamineHere(common, request, replies, daemon.has_value()));
