@@ -204,6 +204,24 @@ TEST_F(FullDiskTest, ReadersWhoComeTogetherMakeTheFilesOnce) {
   cache_.reset();
 }
 
+// [S101]
+TEST_F(FullDiskTest, WhereBlocksCannotBeFreedNothingIsEvicted) {
+  auto disk = testing::SmallDisk::Create(0, "ramfs");
+  ASSERT_TRUE(disk) << disk.error().message;
+  auto budget = CacheBudget::Open(disk->path(), CacheBudget::kUnlimited);
+  OpenIn(disk->path(), {.budget = budget});
+  EXPECT_TRUE(AllReadsRight());
+  budget->Clear(layer_.PathName());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_TRUE(AllReadsRight());
+  OpenIn(disk->path());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), 64u);
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+  cache_.reset();
+}
+
 // A disk that can be read and not written, with every other chunk on it.
 class ReadOnlyDiskTest : public FullDiskTest {
  protected:
