@@ -286,6 +286,31 @@ TEST_F(ReadOnlyDiskTest, WhatIsReadOnceTheDiskCanBeWrittenIsKept) {
   EXPECT_EQ(counters_->rotten.load(), 0u);
 }
 
+TEST_F(ReadOnlyDiskTest, ReadersNoticeNothingWhenTheFilesBecomeWritable) {
+  SetReadOnly(true);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
+  EXPECT_TRUE(AllReadsRight());
+  std::atomic<bool> done{false};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < 4; ++i)
+    threads.emplace_back([&, i] {
+      for (uint64_t chunk = i; !done; chunk = (chunk + 5) % 64) {
+        const bool peeks = cache_->Ready(chunk * kChunk, kChunk);
+        if (!(peeks ? ReadsReadyRight(chunk * kChunk, kChunk) : ReadsRight(chunk * kChunk, kChunk)))
+          ++wrong;
+      }
+    });
+  SetReadOnly(false);
+  const Deadline bound = Soon();
+  while (cache_->usage().chunks_present < 64 && !bound.passed()) std::this_thread::yield();
+  done = true;
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_EQ(wrong.load(), 0);
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+}
+
 TEST_F(ReadOnlyDiskTest, FilesThatOthersHaveReplacedAreNotWritten) {
   SetReadOnly(true);
   OpenIn(disk_->path(), {.retry = kAtOnce});
