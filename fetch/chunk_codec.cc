@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "fetch/sparse_file.h"
@@ -36,13 +37,7 @@ size_t DataBlocks(ByteSpan bytes) {
   return blocks;
 }
 
-// A thread keeps its own: they are large, and chunks are many. Null where there is no memory.
-ZSTD_CCtx* Compressor() {
-  thread_local const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
-                                                                                  &ZSTD_freeCCtx);
-  return context.get();
-}
-
+// Reads are many, so each thread keeps its own. Null where there is no memory.
 ZSTD_DCtx* Decompressor() {
   thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(),
                                                                                   &ZSTD_freeDCtx);
@@ -55,14 +50,12 @@ Result<size_t> CompressInto(CacheCompression compression, ByteSpan bytes, Mutabl
     return static_cast<size_t>(LZ4_compress_default(Chars(bytes.data()), Chars(out.data()),
                                                     static_cast<int>(bytes.size()),
                                                     static_cast<int>(out.size())));
-  ZSTD_CCtx* const context = Compressor();
-  const Error no_memory{Code::kNoSpace, "no memory to compress a chunk"};
-  if (context == nullptr) return no_memory;
   const size_t length =
-      ZSTD_compressCCtx(context, out.data(), out.size(), bytes.data(), bytes.size(), kZstdLevel);
+      ZSTD_compress(out.data(), out.size(), bytes.data(), bytes.size(), kZstdLevel);
   if (!ZSTD_isError(length)) return length;
   if (ZSTD_getErrorCode(length) == ZSTD_error_dstSize_tooSmall) return size_t{0};
-  return no_memory;
+  return Error{Code::kNoSpace,
+               "cannot compress a chunk: " + std::string(ZSTD_getErrorName(length))};
 }
 
 // Not more than out.size() bytes are written, whatever `stored` says.

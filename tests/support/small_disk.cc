@@ -16,17 +16,17 @@ namespace lamina::testing {
 SmallDisk::SmallDisk(UniqueFd root)
     : root_(std::move(root)), path_("/proc/self/fd/" + std::to_string(root_.get()) + "/disk") {}
 
-Result<SmallDisk> SmallDisk::Create(uint64_t bytes) {
-  const UniqueFd context(::fsopen("tmpfs", FSOPEN_CLOEXEC));
-  if (!context.valid()) return ErrnoError(errno, "cannot make a tmpfs");
+Result<SmallDisk> SmallDisk::Create(uint64_t bytes, const std::string& type) {
+  const UniqueFd context(::fsopen(type.c_str(), FSOPEN_CLOEXEC));
+  if (!context.valid()) return ErrnoError(errno, "cannot make a " + type);
   if (::fsconfig(context.get(), FSCONFIG_SET_STRING, "size", std::to_string(bytes).c_str(), 0) != 0)
-    return ErrnoError(errno, "cannot size a tmpfs");
+    return ErrnoError(errno, "cannot size a " + type);
   if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
-    return ErrnoError(errno, "cannot make a tmpfs");
+    return ErrnoError(errno, "cannot make a " + type);
   UniqueFd root(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
-  if (!root.valid()) return ErrnoError(errno, "cannot open a tmpfs");
+  if (!root.valid()) return ErrnoError(errno, "cannot open a " + type);
   if (::mkdirat(root.get(), "disk", 0700) != 0)
-    return ErrnoError(errno, "cannot make a folder on a tmpfs");
+    return ErrnoError(errno, "cannot make a folder on a " + type);
   return SmallDisk(std::move(root));
 }
 

@@ -15,7 +15,8 @@ namespace lamina::testing {
 class SmallDisk {
  public:
   // kDenied, or what the kernel says, where this process may not make one.
-  static Result<SmallDisk> Create(uint64_t bytes);
+  // `type`: tmpfs; or ramfs, which has no limit and no holes.
+  static Result<SmallDisk> Create(uint64_t bytes, const std::string& type = "tmpfs");
 
   // An empty folder on it. Leads through /proc/self, so it means nothing to other processes.
   const std::string& path() const { return path_; }

@@ -204,6 +204,24 @@ TEST_F(FullDiskTest, ReadersWhoComeTogetherMakeTheFilesOnce) {
   cache_.reset();
 }
 
+// [S101]
+TEST_F(FullDiskTest, WhereBlocksCannotBeFreedNothingIsEvicted) {
+  auto disk = testing::SmallDisk::Create(0, "ramfs");
+  ASSERT_TRUE(disk) << disk.error().message;
+  auto budget = CacheBudget::Open(disk->path(), CacheBudget::kUnlimited);
+  OpenIn(disk->path(), {.budget = budget});
+  EXPECT_TRUE(AllReadsRight());
+  budget->Clear(layer_.PathName());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_TRUE(AllReadsRight());
+  OpenIn(disk->path());
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_TRUE(AllReadsRight());
+  EXPECT_EQ(owner_->begun(), 64u);
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+  cache_.reset();
+}
+
 // A disk that can be read and not written, with every other chunk on it.
 class ReadOnlyDiskTest : public FullDiskTest {
  protected:
@@ -265,6 +283,31 @@ TEST_F(ReadOnlyDiskTest, WhatIsReadOnceTheDiskCanBeWrittenIsKept) {
   OpenIn(disk_->path());
   EXPECT_TRUE(AllReadsRight());
   EXPECT_EQ(owner_->begun(), begun);
+  EXPECT_EQ(counters_->rotten.load(), 0u);
+}
+
+TEST_F(ReadOnlyDiskTest, ReadersNoticeNothingWhenTheFilesBecomeWritable) {
+  SetReadOnly(true);
+  OpenIn(disk_->path(), {.retry = kAtOnce});
+  EXPECT_TRUE(AllReadsRight());
+  std::atomic<bool> done{false};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < 4; ++i)
+    threads.emplace_back([&, i] {
+      for (uint64_t chunk = i; !done; chunk = (chunk + 5) % 64) {
+        const bool peeks = cache_->Ready(chunk * kChunk, kChunk);
+        if (!(peeks ? ReadsReadyRight(chunk * kChunk, kChunk) : ReadsRight(chunk * kChunk, kChunk)))
+          ++wrong;
+      }
+    });
+  SetReadOnly(false);
+  const Deadline bound = Soon();
+  while (cache_->usage().chunks_present < 64 && !bound.passed()) std::this_thread::yield();
+  done = true;
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(cache_->usage().chunks_present, 64u);
+  EXPECT_EQ(wrong.load(), 0);
   EXPECT_EQ(counters_->rotten.load(), 0u);
 }
 
