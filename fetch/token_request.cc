@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "fetch/host_healths.h"
 #include "fetch/registry_json.h"
 #include "fetch/retry.h"
 
@@ -107,7 +108,7 @@ Result<Token> ReadToken(const TokenRequest& request, std::string_view body) {
                std::chrono::seconds(std::clamp(seconds, kShortestLife, kLongestLife))};
 }
 
-TokenAnswer Ask(const TokenRequest& request, bool post, HttpClient& http,
+TokenAnswer Ask(const TokenRequest& request, bool post, HttpClient& http, HostHealth& health,
                 const Deadline& deadline) {
   TokenAnswer answer;
   Result<HttpRequest> message = MakeRequest(request, post);
@@ -118,6 +119,7 @@ TokenAnswer Ask(const TokenRequest& request, bool post, HttpClient& http,
   BodyReceiver receiver("the answer of token server " + request.realm.Origin(), kTokenBodyBytes);
   message->receiver = &receiver;
   const HttpOutcome outcome = http.Perform(*message, deadline);
+  NoteOutcome(health, outcome);
   if (outcome.end != HttpOutcome::End::kAnswered) {
     answer.again = outcome.end == HttpOutcome::End::kBroken;
     answer.token = outcome.error.Within("asking for a token");
@@ -155,13 +157,16 @@ std::string BasicAuthorization(const RegistryCredentials& credentials) {
 }
 
 Result<Token> FetchToken(const TokenRequest& request, const RegistryOptions& options,
-                         HttpClient& http, RegistryCounters& counters, const Deadline& deadline) {
+                         HttpClient& http, HostHealth& health, RegistryCounters& counters,
+                         const Deadline& deadline) {
   bool post = !request.credentials.identity_token.empty();
-  Backoff backoff(options.attempts, deadline);
+  const Result<HostHealth::Leave> leave = health.Ask(deadline);
+  if (!leave) return leave.error().Within("the token server is not asked, since it is away");
+  Backoff backoff(leave->once() ? 1 : options.attempts, deadline);
   while (true) {
     counters.requests.fetch_add(1);
     counters.token_requests.fetch_add(1);
-    TokenAnswer answer = Ask(request, post, http, deadline);
+    TokenAnswer answer = Ask(request, post, http, health, deadline);
     if (answer.no_post) {
       post = false;
       continue;
