@@ -63,16 +63,16 @@ class HttpRegistry : public Registry {
   HttpRegistry(std::string host, RegistryOptions options)
       : host_(std::move(host)), options_(std::move(options)) {}
 
-  std::shared_ptr<RepositorySource> Repository(const std::string& path,
-                                               const std::string& tag) override {
+  std::shared_ptr<RepositorySource> Repository(const std::string& path, const std::string& tag,
+                                               bool hasty) override {
     const std::string name = host_ + "/" + path + (tag.empty() ? "" : ":" + tag);
     const auto endpoints = Endpoints(name, path);
     if (!endpoints) return std::make_shared<RegistryChain>(host_, name, endpoints.error());
     if (endpoints->size() == 1 && endpoints->front().by_tag && endpoints->front().by_digest)
-      return At(endpoints->front());
+      return SourceAt(endpoints->front(), hasty);
     std::vector<RegistryChain::Host> hosts;
     for (const RegistryEndpoint& endpoint : *endpoints)
-      hosts.push_back({At(endpoint), endpoint.by_tag, endpoint.by_digest});
+      hosts.push_back({SourceAt(endpoint, hasty), endpoint.by_tag, endpoint.by_digest});
     return std::make_shared<RegistryChain>(host_, name, std::move(hosts));
   }
 
@@ -89,8 +89,7 @@ class HttpRegistry : public Registry {
   }
 
   std::shared_ptr<RepositorySource> At(const RegistryEndpoint& endpoint) override {
-    return std::make_shared<RegistryRepository>(Session(endpoint), endpoint.repository, host_,
-                                                endpoint.by_tag);
+    return SourceAt(endpoint, /*hasty=*/false);
   }
 
   Status Ping(const Deadline& deadline) override {
@@ -117,6 +116,11 @@ class HttpRegistry : public Registry {
     TlsOptions tls;
     if (!options_.ca_file.empty()) tls.ca_files = {options_.ca_file};
     return std::vector{OriginEndpoint(host_, path, options_.insecure, std::move(tls))};
+  }
+
+  std::shared_ptr<RepositorySource> SourceAt(const RegistryEndpoint& endpoint, bool hasty) {
+    return std::make_shared<RegistryRepository>(Session(endpoint), endpoint.repository, host_,
+                                                endpoint.by_tag, hasty);
   }
 
   std::shared_ptr<RegistrySession> Session(const RegistryEndpoint& endpoint) {

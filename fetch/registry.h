@@ -71,9 +71,12 @@ class Registry {
   virtual ~Registry() = default;
 
   // The repository, asked at each of its hosts in turn until one answers: of tags those that are
-  // trusted with them. Which hosts these are may depend on the `tag` that will be asked for.
+  // trusted with them. Which hosts these are may depend on the `tag` that will be asked for. Where
+  // it is asked `hasty`, since the asker has something else to go by, a tag is not asked for again
+  // after a failure that took long.
   virtual std::shared_ptr<RepositorySource> Repository(const std::string& path,
-                                                       const std::string& tag = "") = 0;
+                                                       const std::string& tag = "",
+                                                       bool hasty = false) = 0;
   // The repository at each host that has the bytes of its image, in the order in which to ask. One
   // where the host's configuration forbids it or is wrong, which says that whenever it is asked.
   virtual std::vector<std::shared_ptr<RepositorySource>> Sources(const std::string& path,

@@ -45,11 +45,12 @@ Status CheckRealm(const Url& realm, const Url& registry) {
 }
 
 RegistryAuth::RegistryAuth(std::string registry, Url base, const RegistryOptions* options,
-                           HttpClient* http, RegistryCounters* counters)
+                           HttpClient* http, HostHealths* healths, RegistryCounters* counters)
     : registry_(std::move(registry)),
       base_(std::move(base)),
       options_(options),
       http_(http),
+      healths_(healths),
       counters_(counters) {}
 
 void RegistryAuth::DropOldest() {
@@ -189,9 +190,11 @@ Result<RegistryAuth::Fresh> RegistryAuth::ObtainToken(const AuthChallenge& chall
   if (!realm) return realm.error().Within("the token server that it names");
   RETURN_IF_ERROR(CheckRealm(*realm, base_));
   const int64_t asked_at = options_->clock->NowNs();
+  const std::shared_ptr<HostHealth> health = healths_->Of(*realm);
   const TokenRequest request{std::move(*realm), challenge.service,
                              challenge.scope.empty() ? scope : challenge.scope, Credentials(scope)};
-  ASSIGN_OR_RETURN(const Token token, FetchToken(request, *options_, *http_, *counters_, deadline));
+  ASSIGN_OR_RETURN(const Token token,
+                   FetchToken(request, *options_, *http_, *health, *counters_, deadline));
   const std::chrono::nanoseconds life = token.lifetime - kRenewalMargin;
   return Fresh{"Bearer " + token.value, asked_at + life.count()};
 }

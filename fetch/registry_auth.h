@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "fetch/auth_challenge.h"
+#include "fetch/host_healths.h"
 #include "fetch/http.h"
 #include "fetch/registry.h"
 
@@ -36,7 +37,7 @@ class RegistryAuth {
 
   // `registry` is the name by which credentials are asked for. The pointers outlive this object.
   RegistryAuth(std::string registry, Url base, const RegistryOptions* options, HttpClient* http,
-               RegistryCounters* counters);
+               HostHealths* healths, RegistryCounters* counters);
 
   // What to send for `scope` ("repository:library/debian:pull", or empty for the registry itself)
   // now. A token that is about to end is renewed here.
@@ -70,6 +71,7 @@ class RegistryAuth {
   const Url base_;
   const RegistryOptions* const options_;
   HttpClient* const http_;
+  HostHealths* const healths_;
   RegistryCounters* const counters_;
 
   Mutex mutex_;  // leaf; guards the entries' members too

@@ -87,7 +87,7 @@ RegistryAnswer RegistryBlob::Fetch(Wanted& wanted, const ByteSink& sink, Urgency
   request.redirects = redirects_.get();
   request.urgency = urgency;
   request.bounded = bounded;
-  RegistryAnswer answer = session_->Try(request, deadline);
+  RegistryAnswer answer = session_->Try(request, wanted.leaves, deadline);
   queued_ += answer.queued.count();
   wanted.position = receiver.position();
   wanted.end = receiver.end();
@@ -123,8 +123,7 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
     done += bytes.size();
     return {};
   };
-  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_, deadline));
-  Backoff backoff(session_->Attempts(leave), deadline);
+  Backoff backoff(session_->options().attempts, deadline);
   while (true) {
     RegistryAnswer answer = Fetch(wanted, sink, urgency_, /*bounded=*/true, deadline);
     if (answer.end == End::kDone) return {};
@@ -134,51 +133,44 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
   }
 }
 
-// Leave is asked for once. The first piece tells whether there are ranges, and whether more
-// connections would help.
+// The first piece tells whether there are ranges, and whether more connections would help.
 Status RegistryBlob::Stream(uint64_t offset, const ByteSink& sink) {
   RETURN_IF_ERROR(CheckBounds(offset, 0));
-  const Deadline patience = Deadline::After(session_->options().stall_timeout * kStallsOfStream);
-  ASSIGN_OR_RETURN(const HostHealth::Leave leave, session_->Ask(what_, patience));
-  const int attempts = session_->Attempts(leave);
   const bool splits =
       session_->options().memory != nullptr && size_ - offset >= SplitStream::kLeast;
-  if (!splits) return StreamTurns(offset, size_, sink, attempts);
+  if (!splits) return StreamTurns(offset, size_, sink);
   Wanted head{offset, offset + SplitStream::kPiece, Wanted::IfWhole::kTakeAll};
   double waited = 0;
-  RETURN_IF_ERROR(StreamHead(head, sink, attempts, &waited));
+  RETURN_IF_ERROR(StreamHead(head, sink, &waited));
   if (head.end == size_) return {};
   if (waited > stream_.split_from) return StreamSplit(head.end, sink);
-  return StreamTurns(head.end, size_, sink, session_->options().attempts);
+  return StreamTurns(head.end, size_, sink);
 }
 
 Status RegistryBlob::StreamSplit(uint64_t begin, const ByteSink& sink) {
-  const int attempts = session_->options().attempts;
   SplitStream::Source source;
   source.fetch = [=, this](uint64_t from, uint64_t to, const ByteSink& out) {
-    return StreamTurns(from, to, out, attempts);
+    return StreamTurns(from, to, out);
   };
   source.fetch_part = [=, this](uint64_t from, uint64_t to, const ByteSink& out) {
     Wanted part{from, to, Wanted::IfWhole::kRefuse};
-    return StreamPart(part, out, attempts);
+    return StreamPart(part, out);
   };
   const std::string owner = session_->base().Origin();
   return SplitStream(begin, size_, *session_->options().memory, owner, source).Run(sink);
 }
 
-Status RegistryBlob::StreamTurns(uint64_t begin, uint64_t end, const ByteSink& sink, int attempts) {
+Status RegistryBlob::StreamTurns(uint64_t begin, uint64_t end, const ByteSink& sink) {
   while (begin < end) {
     const uint64_t until = begin + std::min(stream_.turn_bytes, end - begin);
     Wanted part{begin, until, Wanted::IfWhole::kTakeAll};
-    RETURN_IF_ERROR(StreamPart(part, sink, attempts));
+    RETURN_IF_ERROR(StreamPart(part, sink));
     begin = part.end;
-    attempts = session_->options().attempts;
   }
   return {};
 }
 
-Status RegistryBlob::StreamHead(Wanted& wanted, const ByteSink& sink, int attempts,
-                                double* waited) {
+Status RegistryBlob::StreamHead(Wanted& wanted, const ByteSink& sink, double* waited) {
   using Clock = Deadline::Clock;
   std::optional<Clock::time_point> first;
   Clock::duration in_sink{0};
@@ -189,7 +181,7 @@ Status RegistryBlob::StreamHead(Wanted& wanted, const ByteSink& sink, int attemp
     if (first) in_sink += Clock::now() - begun;
     return taken;
   };
-  RETURN_IF_ERROR(StreamPart(wanted, measured, attempts));
+  RETURN_IF_ERROR(StreamPart(wanted, measured));
   const std::chrono::duration<double> all = Clock::now() - first.value_or(Clock::now());
   *waited = all.count() > 0 ? 1 - std::chrono::duration<double>(in_sink) / all : 1;
   return {};
@@ -207,12 +199,12 @@ Result<bool> RegistryBlob::LeaveRanges(Wanted& wanted, const RegistryAnswer& ans
 }
 
 // The time that a request waits for its turn is not the host's: it counts for nobody's patience.
-Status RegistryBlob::StreamPart(Wanted& wanted, const ByteSink& sink, int attempts) {
+Status RegistryBlob::StreamPart(Wanted& wanted, const ByteSink& sink) {
   const RegistryOptions& options = session_->options();
   const auto patience = options.stall_timeout * kStallsOfStream;
   const auto stopped = [&] { return !sink({}).has_value(); };
   uint64_t counted_from = wanted.position;
-  Backoff backoff(attempts, Deadline::After(patience));
+  Backoff backoff(options.attempts, Deadline::After(patience));
   while (wanted.position < wanted.end) {
     const uint64_t before = wanted.position;
     const Deadline deadline = backoff.deadline();

@@ -56,18 +56,19 @@ class RegistryBlob : public BlobSource {
     IfWhole if_whole = IfWhole::kTakePart;
     int wrong_ranges = 0;  // answers of other bytes than were asked for
     bool plain = false;    // asked for without a range, since the server cannot be asked for parts
+    RegistryLeaves leaves = {};
   };
   // One attempt.
   RegistryAnswer Fetch(Wanted& wanted, const ByteSink& sink, Urgency urgency, bool bounded,
                        const Deadline& deadline);
   // The first piece of a large stream, or all of it. How much of the time went by waiting, from its
   // first byte on, is put into `*waited`: 0 to 1.
-  Status StreamHead(Wanted& wanted, const ByteSink& sink, int attempts, double* waited);
+  Status StreamHead(Wanted& wanted, const ByteSink& sink, double* waited);
   // From `begin` to `end` at least, or to the blob's end, in so many requests as it takes turns.
-  Status StreamTurns(uint64_t begin, uint64_t end, const ByteSink& sink, int attempts);
+  Status StreamTurns(uint64_t begin, uint64_t end, const ByteSink& sink);
   Status StreamSplit(uint64_t begin, const ByteSink& sink);
-  // As Stream(), of a part. `attempts` until bytes have come.
-  Status StreamPart(Wanted& wanted, const ByteSink& sink, int attempts);
+  // As Stream(), of a part.
+  Status StreamPart(Wanted& wanted, const ByteSink& sink);
   bool IsRanged(const Wanted& wanted) const;
   // Whether the answer shows that parts are not to be had of this server. An error where that is
   // not what `wanted` is for; otherwise it is asked for the whole from now on.

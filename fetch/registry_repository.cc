@@ -45,11 +45,12 @@ Result<Digest> DigestOfTagged(std::string_view bytes, std::optional<std::string_
 }  // namespace
 
 RegistryRepository::RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
-                                       std::string registry, bool trusted)
+                                       std::string registry, bool trusted, bool hasty)
     : session_(std::move(session)),
       path_(std::move(path)),
       registry_(std::move(registry)),
-      trusted_(trusted) {}
+      trusted_(trusted),
+      hasty_(hasty) {}
 
 Status RegistryRepository::CheckName() const {
   if (IsValidRepositoryPath(path_)) return {};
@@ -88,6 +89,7 @@ Result<std::optional<Digest>> RegistryRepository::TagDigest(const std::string& t
   BodyReceiver receiver(session_->host() + ": " + request.what,
                         session_->options().limits.manifest_bytes);
   request.head = true;
+  request.hasty = hasty_;
   request.receiver = &receiver;
   RegistryAnswer answer = session_->Run(request, deadline);
   // Who does not answer a HEAD may still answer a GET.
@@ -118,6 +120,7 @@ Result<Document> RegistryRepository::FetchDocumentOnce(const std::string& name,
   const std::string full_name = session_->host() + ": " + what;
   BodyReceiver receiver(full_name, session_->options().limits.manifest_bytes);
   RegistryRequest request = ManifestRequest(name, what);
+  request.hasty = hasty_ && digest == nullptr;
   request.receiver = &receiver;
   RegistryAnswer answer = session_->Run(request, deadline);
   if (answer.end != RegistryAnswer::End::kDone) return std::move(answer.error);

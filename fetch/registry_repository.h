@@ -16,9 +16,10 @@ class RegistryRepository : public RepositorySource {
  public:
   // `path` may be anything; every method of an invalid one fails. `registry` is the one that the
   // session's host speaks for. Of a host that is not `trusted` with what may change nothing is
-  // believed of that: it has no referrers, and nobody asks it for tags.
+  // believed of that: it has no referrers, and nobody asks it for tags. `hasty`: see
+  // Registry::Repository().
   RegistryRepository(std::shared_ptr<RegistrySession> session, std::string path,
-                     std::string registry, bool trusted);
+                     std::string registry, bool trusted, bool hasty);
 
   Result<Document> FetchTag(const std::string& tag, const Deadline& deadline) override;
   // By a HEAD, which every registry counts for less than a GET, or not at all.
@@ -55,6 +56,7 @@ class RegistryRepository : public RepositorySource {
   const std::string path_;
   const std::string registry_;
   const bool trusted_;
+  const bool hasty_;
 };
 
 }  // namespace lamina

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <strings.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/file.h"
@@ -17,6 +18,8 @@ namespace {
 using End = RegistryAnswer::End;
 
 constexpr int kMostRedirects = 5;
+// A hasty request is not tried again after so long.
+constexpr std::chrono::seconds kHaste{2};
 
 constexpr std::string_view kApi = "/v2";
 constexpr uint64_t kMostPemBytes = 16u << 20;
@@ -96,6 +99,21 @@ class HeardReceiver : public HttpReceiver {
   HostHealth* const health_;
 };
 
+// Wants nothing but that an answer comes.
+class ProbeReceiver : public HttpReceiver {
+ public:
+  explicit ProbeReceiver(const std::atomic<bool>& stopping) : stopping_(stopping) {}
+  Result<Next> Begin(const HttpResponse&) override { return Next::kEnough; }
+  Result<Next> Receive(ByteSpan) override { return Next::kEnough; }
+  Status Idle() override {
+    if (stopping_) return Error{Code::kCancelled, "nobody asks any more"};
+    return {};
+  }
+
+ private:
+  const std::atomic<bool>& stopping_;
+};
+
 // The last word of a header's value, as of "Authorization: Bearer SECRET".
 std::string SecretOfHeader(const std::string& header) {
   return header.substr(header.find_last_of(" :") + 1);
@@ -127,7 +145,9 @@ RegistrySession::RegistrySession(RegistryEndpoint endpoint, RegistryOptions opti
       base_(BaseUrl(endpoint_)),
       counters_(std::move(counters)),
       http_(HttpOptionsOf(options_, endpoint_, &unusable_)),
-      auth_(endpoint_.host, base_, &options_, &http_, counters_.get()) {}
+      healths_(base_, [this](const Url& url, HostHealth& health,
+                             const std::atomic<bool>& stopping) { Probe(url, health, stopping); }),
+      auth_(endpoint_.host, base_, &options_, &http_, &healths_, counters_.get()) {}
 
 std::string RegistrySession::origin() const {
   std::string text = endpoint_.api;
@@ -140,16 +160,6 @@ Error RegistrySession::Failure(Code code, const std::string& what,
   return {code, fmt::format("{}: {}: {}", EscapeControl(endpoint_.host), what, reason)};
 }
 
-Result<HostHealth::Leave> RegistrySession::Ask(const std::string& what, const Deadline& deadline) {
-  auto leave = health_.Ask(deadline);
-  if (leave) return leave;
-  return Failure(leave.error().code, what, "not asked, since it is away: " + leave.error().message);
-}
-
-int RegistrySession::Attempts(const HostHealth::Leave& leave) const {
-  return leave.once() ? 1 : options_.attempts;
-}
-
 RegistryAnswer RegistrySession::Refuse(const RegistryRequest& request, const Error& error) const {
   RegistryAnswer answer;
   answer.error = Failure(error.code, request.what, error.message);
@@ -157,15 +167,11 @@ RegistryAnswer RegistrySession::Refuse(const RegistryRequest& request, const Err
 }
 
 RegistryAnswer RegistrySession::Run(const RegistryRequest& request, const Deadline& deadline) {
-  auto leave = Ask(request.what, deadline);
-  if (!leave) {
-    RegistryAnswer away;
-    away.error = leave.error();
-    return away;
-  }
-  Backoff backoff(Attempts(*leave), deadline);
+  const Deadline haste(std::min(deadline.at(), Deadline::After(kHaste).at()));
+  RegistryLeaves leaves;
+  Backoff backoff(options_.attempts, request.hasty ? haste : deadline);
   while (true) {
-    RegistryAnswer answer = Try(request, deadline);
+    RegistryAnswer answer = Try(request, leaves, deadline);
     if (answer.end != End::kAgain || !backoff.WaitForNext(answer.retry_after)) return answer;
     counters_->retries.fetch_add(1);
   }
@@ -174,14 +180,21 @@ RegistryAnswer RegistrySession::Run(const RegistryRequest& request, const Deadli
 // One try, with what its requests have in common.
 struct RegistrySession::Attempt {
   const RegistryRequest& request;
+  RegistryLeaves& leaves;
   Deadline deadline;
   Deadline::Clock::duration queued{0};
   bool refused_elsewhere = false;
+  // Of the last request:
+  bool away = false;     // not sent, since its place is away
+  bool in_vain = false;  // nothing was heard of a place that was away before
+  // Not sent, since its place is to be left alone for so long.
+  std::optional<std::chrono::milliseconds> pause = {};
 };
 
-RegistryAnswer RegistrySession::Try(const RegistryRequest& request, const Deadline& deadline) {
+RegistryAnswer RegistrySession::Try(const RegistryRequest& request, RegistryLeaves& leaves,
+                                    const Deadline& deadline) {
   if (unusable_) return Refuse(request, *unusable_);
-  Attempt attempt{.request = request, .deadline = deadline};
+  Attempt attempt{.request = request, .leaves = leaves, .deadline = deadline};
   std::optional<RegistryAnswer> answer = FromCache(attempt);
   if (!answer) {
     answer = FromRegistry(attempt);
@@ -189,6 +202,8 @@ RegistryAnswer RegistrySession::Try(const RegistryRequest& request, const Deadli
     if (attempt.refused_elsewhere) answer = FromRegistry(attempt);
   }
   answer->queued = attempt.queued;
+  if (answer->end == End::kAgain && attempt.in_vain) answer->end = End::kFailed;
+  if (attempt.pause) answer->retry_after = attempt.pause;
   return *std::move(answer);
 }
 
@@ -200,8 +215,8 @@ std::optional<RegistryAnswer> RegistrySession::FromCache(Attempt& attempt) {
   const std::optional<Url> url = request.redirects->Get();
   if (!url) return std::nullopt;
   HttpOutcome outcome = Send(attempt, *url, /*at_home=*/false, "");
-  // What failed here says nothing of the place.
-  const bool ours = !outcome.asked || outcome.end == HttpOutcome::End::kReceiver;
+  // What failed here says nothing of the place. One that is away may no more be the right one.
+  const bool ours = !attempt.away && (!outcome.asked || outcome.end == HttpOutcome::End::kReceiver);
   const bool delivering = outcome.delivering;
   RegistryAnswer answer = Judge(request, *url, std::move(outcome), "");
   if (answer.end == End::kDone) return answer;
@@ -228,6 +243,9 @@ RegistryAnswer RegistrySession::FromRegistry(Attempt& attempt) {
   // elsewhere.
   if (!start->SameOrigin(base_))
     return Refuse(request, {Code::kInvalid, "it is on another server, " + start->Origin()});
+  // Before a token server is asked, which would be in vain.
+  if (auto withheld = Withhold(attempt, *start))
+    return Judge(request, *start, *std::move(withheld), "");
   Result<RegistryAuth::Grant> grant = auth_.Current(request.scope, attempt.deadline);
   if (!grant) return Refuse(request, grant.error());
   Walk walk{.url = *start};
@@ -271,13 +289,46 @@ Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
   return url.WithQuery({{"ns", endpoint_.ns}});
 }
 
-// Only what the host itself does counts, not a place that it sends us to.
-void RegistrySession::Notice(const Url& url, const HttpOutcome& outcome) {
-  if (!url.SameOrigin(base_) || !outcome.asked) return;
-  if (outcome.response.status != 0)
-    health_.Heard();
-  else if (outcome.end == HttpOutcome::End::kBroken || outcome.error.code == Code::kTimeout)
-    health_.Failed(outcome.began, outcome.error);
+void RegistrySession::NotePause(HostHealth& health, const HttpResponse& response) const {
+  if (response.status != 429 && response.status != 503) return;
+  const auto header = response.headers.Find("retry-after");
+  const auto wait = header ? ParseRetryAfter(*header, *options_.clock) : std::nullopt;
+  if (wait)
+    health.LeaveAlone(*wait, response.status == 429 ? "it limits the rate of requests (429)"
+                                                    : "it cannot serve now (503)");
+}
+
+// Whatever it answers, it is there.
+void RegistrySession::Probe(const Url& url, HostHealth& health, const std::atomic<bool>& stopping) {
+  ProbeReceiver receiver(stopping);
+  HttpRequest message{.url = url, .headers = {}, .form = {}};
+  message.receiver = &receiver;
+  counters_->requests.fetch_add(1);
+  const auto patience = options_.connect_timeout + options_.stall_timeout;
+  NoteOutcome(health, http_.Perform(message, Deadline::After(patience)));
+}
+
+// The outcome of a request that is not sent.
+std::optional<HttpOutcome> RegistrySession::Withhold(Attempt& attempt, const Url& url) {
+  const std::shared_ptr<HostHealth> health = healths_.Of(url);
+  attempt.away = attempt.in_vain = false;
+  attempt.pause.reset();
+  HttpOutcome outcome;
+  outcome.asked = false;
+  if (const auto pause = health->Paused()) {
+    attempt.pause = pause->left;
+    outcome.end = HttpOutcome::End::kBroken;
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(pause->left);
+    outcome.error = {Code::kUnavailable, fmt::format("{}: not asked for {} s more: {}",
+                                                     url.Origin(), seconds.count(), pause->reason)};
+    return outcome;
+  }
+  const auto leave = attempt.leaves.Of(health, attempt.deadline);
+  attempt.away = !leave;
+  attempt.in_vain = leave && (*leave)->once();
+  if (leave) return std::nullopt;
+  outcome.error = leave.error().Within("not asked, since it is away");
+  return outcome;
 }
 
 // What the configuration adds goes to the host itself, and gives way to what it has asked for.
@@ -292,14 +343,16 @@ void RegistrySession::AddHeaders(bool authorized, std::vector<std::string>* head
 HttpOutcome RegistrySession::Send(Attempt& attempt, const Url& url, bool at_home,
                                   const std::string& authorization) {
   const RegistryRequest& request = attempt.request;
+  if (auto withheld = Withhold(attempt, url)) return *std::move(withheld);
+  const std::shared_ptr<HostHealth> health = healths_.Of(url);
   HttpRequest message{.url = url, .headers = {AcceptHeader(request.accept)}, .form = {}};
   // Digests are of the stored bytes. A Content-Encoding that comes nevertheless is a label that
   // object stores keep with compressed layers; libcurl is not told to act on it.
   message.headers.emplace_back("Accept-Encoding: identity");
   if (!authorization.empty()) message.headers.push_back("Authorization: " + authorization);
   if (!request.range.empty()) message.headers.push_back("Range: " + request.range);
-  HeardReceiver receiver(request.receiver, &health_);
-  message.receiver = url.SameOrigin(base_) ? &receiver : request.receiver;
+  HeardReceiver receiver(request.receiver, health.get());
+  message.receiver = &receiver;
   message.head = request.head;
   message.urgency = request.urgency;
   if (at_home) AddHeaders(!authorization.empty(), &message.headers);
@@ -309,7 +362,9 @@ HttpOutcome RegistrySession::Send(Attempt& attempt, const Url& url, bool at_home
   if (outcome.asked && !request.range.empty()) counters_->range_requests.fetch_add(1);
   attempt.queued += outcome.queued;
   if (!request.bounded) attempt.deadline = Deadline(attempt.deadline.at() + outcome.queued);
-  Notice(url, outcome);
+  NoteOutcome(*health, outcome);
+  NotePause(*health, outcome.response);
+  if (outcome.response.status != 0) attempt.in_vain = false;
   return outcome;
 }
 

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/result.h"
-#include "fetch/host_health.h"
+#include "fetch/host_healths.h"
 #include "fetch/http.h"
 #include "fetch/registry.h"
 #include "fetch/registry_auth.h"
@@ -47,6 +47,8 @@ struct RegistryRequest {
   Urgency urgency = Urgency::kReader;
   bool bounded =
       true;  // false: the answer's body may take longer than the deadline, as long as bytes come
+  bool hasty = false;  // there is something else to go by: what has failed after long is not tried
+                       // again
 };
 
 // What one attempt, or all of them, came to.
@@ -73,15 +75,13 @@ class RegistrySession {
 
   // False where its certificates cannot be read: then every request fails and says so.
   bool usable() const { return !unusable_; }
-  // Leave to make a request, with all its attempts; an error where the host is known to be away.
-  Result<HostHealth::Leave> Ask(const std::string& what, const Deadline& deadline);
-  // How often a request with this leave is tried.
-  int Attempts(const HostHealth::Leave& leave) const;
 
   // One attempt: asks for authorisation when told to, follows redirects, starts anew once when the
-  // target of a redirect refuses. Of an unbounded request the deadline moves by the time that it
-  // waits for its turn.
-  RegistryAnswer Try(const RegistryRequest& request, const Deadline& deadline);
+  // target of a redirect refuses. Nothing is sent to a place that is known to be away or wants to
+  // be left alone; `leaves` are those of the request, for all its attempts. Of an unbounded request
+  // the deadline moves by the time that it waits for its turn.
+  RegistryAnswer Try(const RegistryRequest& request, RegistryLeaves& leaves,
+                     const Deadline& deadline);
   // As often as the options allow.
   RegistryAnswer Run(const RegistryRequest& request, const Deadline& deadline);
 
@@ -101,7 +101,9 @@ class RegistrySession {
   RegistryAnswer FromRegistry(Attempt& attempt);
   std::optional<RegistryAnswer> FromCache(Attempt& attempt);
   Result<Url> UrlOf(const RegistryRequest& request) const;
-  void Notice(const Url& url, const HttpOutcome& outcome);
+  void NotePause(HostHealth& health, const HttpResponse& response) const;
+  void Probe(const Url& url, HostHealth& health, const std::atomic<bool>& stopping);
+  std::optional<HttpOutcome> Withhold(Attempt& attempt, const Url& url);
   void AddHeaders(bool authorized, std::vector<std::string>* headers) const;
   HttpOutcome Send(Attempt& attempt, const Url& url, bool at_home,
                    const std::string& authorization);
@@ -115,8 +117,8 @@ class RegistrySession {
   const Url base_;
   const std::shared_ptr<RegistryCounters> counters_;
   std::optional<Error> unusable_;  // what is wrong with its certificates
-  HostHealth health_;
   HttpClient http_;
+  HostHealths healths_;  // its probes use what is above
   RegistryAuth auth_;
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "fetch/host_healths.h"
 #include "fetch/registry_json.h"
 #include "fetch/retry.h"
 
@@ -125,7 +126,8 @@ class TokenReceiver : public BodyReceiver {
 };
 
 TokenAnswer Ask(const TokenRequest& request, bool post, const RegistryOptions& options,
-                HttpClient& http, RegistryCounters& counters, const Deadline& deadline) {
+                HttpClient& http, HostHealth& health, RegistryCounters& counters,
+                const Deadline& deadline) {
   TokenAnswer answer;
   Result<HttpRequest> message = MakeRequest(request, post);
   if (!message) {
@@ -139,6 +141,7 @@ TokenAnswer Ask(const TokenRequest& request, bool post, const RegistryOptions& o
     counters.requests.fetch_add(1);
     counters.token_requests.fetch_add(1);
   }
+  NoteOutcome(health, outcome);
   if (outcome.end != HttpOutcome::End::kAnswered) {
     answer.again = outcome.end == HttpOutcome::End::kBroken;
     answer.token = outcome.error.Within("asking for a token");
@@ -176,12 +179,15 @@ std::string BasicAuthorization(const RegistryCredentials& credentials) {
 }
 
 Result<Token> FetchToken(const TokenRequest& request, const RegistryOptions& options,
-                         HttpClient& http, RegistryCounters& counters, const Deadline& deadline) {
+                         HttpClient& http, HostHealth& health, RegistryCounters& counters,
+                         const Deadline& deadline) {
   bool post = !request.credentials.identity_token.empty();
-  Backoff backoff(options.attempts, deadline);
+  const Result<HostHealth::Leave> leave = health.Ask(deadline);
+  if (!leave) return leave.error().Within("the token server is not asked, since it is away");
+  Backoff backoff(leave->once() ? 1 : options.attempts, deadline);
   const auto stopped = [&] { return IsSet(options.cancelled); };
   while (true) {
-    TokenAnswer answer = Ask(request, post, options, http, counters, deadline);
+    TokenAnswer answer = Ask(request, post, options, http, health, counters, deadline);
     if (answer.no_post) {
       post = false;
       continue;

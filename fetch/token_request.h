@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "fetch/host_health.h"
 #include "fetch/http.h"
 #include "fetch/registry.h"
 
@@ -26,10 +27,11 @@ struct Token {
   std::chrono::seconds lifetime{60};
 };
 
-// Repeats what is worth it, inside the deadline. Errors name the token server, never what was sent
-// to it.
+// Repeats what is worth it, inside the deadline; asks nothing of a server that is known to be away.
+// Errors name the token server, never what was sent to it.
 Result<Token> FetchToken(const TokenRequest& request, const RegistryOptions& options,
-                         HttpClient& http, RegistryCounters& counters, const Deadline& deadline);
+                         HttpClient& http, HostHealth& health, RegistryCounters& counters,
+                         const Deadline& deadline);
 
 // "Basic …" for an Authorization header.
 std::string BasicAuthorization(const std::string& username, const std::string& password);

@@ -130,7 +130,10 @@ Result<Resolution> Catalog::AskRegistry(const std::string& repository, const std
   const std::string host = RegistryPart(repository);
   if (host == "localhost")
     return Error{Code::kNotFound, fmt::format("{} has no tag {}", repository, tag)};
-  const auto source = sources_.RegistryOf(host)->Repository(PathPart(repository), tag);
+  const auto row = store_.CurrentTag(repository, tag);
+  const bool known = row && row->has_value();  // then that is the answer of a registry that is away
+  const auto source =
+      sources_.RegistryOf(host)->Repository(PathPart(repository), tag, /*hasty=*/known);
   const Deadline deadline = NameBound();
   ASSIGN_OR_RETURN(const auto unmoved, UnmovedDigest(*source, repository, tag, deadline));
   if (unmoved)
