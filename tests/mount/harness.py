@@ -195,9 +195,9 @@ class Lamina:
 class DockerRegistry:
     """A docker-registry on a free port of loopback; keeps its blobs in `folder`. htpasswd: (user, password) that it wants.
     auth, tls: what its configuration says of these, the certificate one for localhost. redirect: where it sends those
-    who want blobs."""
+    who want blobs. pulls_from: the registry that it is a pull-through cache of."""
 
-    def __init__(self, folder, port=0, htpasswd=None, auth=None, tls=None, redirect=None):
+    def __init__(self, folder, port=0, htpasswd=None, auth=None, tls=None, redirect=None, pulls_from=None):
         self.folder = folder
         self.port = port
         self.process = None
@@ -205,6 +205,7 @@ class DockerRegistry:
         os.makedirs(folder + "/blobs", exist_ok=True)
         self.auth = {"auth": auth} if auth else {}
         self.tls = {"tls": tls} if tls else {}
+        self.proxy = {"proxy": {"remoteurl": f"http://{pulls_from}"}} if pulls_from else {}
         self.middleware = {}
         if redirect:
             self.middleware = {"middleware": {"storage": [{"name": "redirect", "options": {"baseurl": redirect}}]}}
@@ -227,6 +228,7 @@ class DockerRegistry:
                 "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of no importance", **self.tls},
                 **self.auth,
                 **self.middleware,
+                **self.proxy,
             }, stream)
         with open(self.log_path, "wb") as log:
             self.process = start_child("docker-registry", "serve", config, stdout=log, stderr=log, cwd=self.folder)

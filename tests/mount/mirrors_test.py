@@ -102,6 +102,24 @@ class RegistriesConfTest(MirrorCase):
         self.assertFalse(origin["ok"])
         self.assertIn("connection refused", origin["answer"])
 
+    def test_a_pull_through_cache_as_a_mirror(self):
+        """[S85]"""
+        origin = self.registry()
+        self.push(origin, "app")
+        cache = self.registry("cache", pulls_from=origin.host)
+        daemon = self.daemon(conf=f"""
+            [[registry]]
+            location = "{origin.host}"
+            mirror = [{{ location = "{cache.host}" }}]
+            """)
+        daemon.start()
+        self.read_all(daemon, (canonical_host(origin.host), "app"))
+        daemon.clear_cache()
+        origin.stop()
+        self.read_all(daemon, (canonical_host(origin.host), "app"))
+        asked = {name: value for name, value in daemon.metrics().items() if "registry_blob_bytes_total" in name}
+        self.assertGreater(sum(asked.values()), 3 << 20, asked)
+
     def test_the_origin_serves_where_the_mirror_lacks_the_image_or_is_away(self):
         """[S85]"""
         origin = self.registry()

@@ -5,11 +5,14 @@
 
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <set>
+#include <string>
 #include <thread>
 #include <utility>
 
 #include "base/file.h"
+#include "index/sqlite.h"
 #include "tests/unit/index/store_fixture.h"
 
 namespace lamina {
@@ -251,6 +254,18 @@ TEST_F(StoreTest, FileIsPrivateAndInWriteAheadMode) {
     const auto mode = std::filesystem::status(path_ + suffix).permissions();
     EXPECT_EQ(mode, std::filesystem::perms(0600)) << suffix;
   }
+}
+
+TEST_F(StoreTest, TheConnectionIsSetUpAsDocumented) {
+  const auto database = Database::Open(path_);
+  ASSERT_TRUE(database) << database.error().message;
+  constexpr int64_t kNormal = 1;
+  for (const auto& [pragma, value] : std::map<std::string, int64_t>{{"synchronous", kNormal},
+                                                                    {"foreign_keys", 1},
+                                                                    {"trusted_schema", 0},
+                                                                    {"cell_size_check", 1},
+                                                                    {"busy_timeout", 10'000}})
+    EXPECT_EQ(*(*database)->QueryInteger("PRAGMA " + pragma), value) << pragma;
 }
 
 TEST_F(StoreTest, NewerSchemaIsRefusedInWordsAndLeftAlone) {
