@@ -212,6 +212,25 @@ class RegistryDownTest(FailureCase):
         for process in waiting:
             process.wait(PATIENCE)
 
+    def test_one_that_is_known_to_be_silent_is_only_probed(self):
+        """[S88] [S8] Names and bytes that are not here fail, a known tag is as last known, and nothing of it is sent."""
+        daemon = self.lamina("--tag-ttl", "0", "--negative-ttl", "0", name="other")
+        tag = self.image_path("app", "bad", daemon)
+        self.assertEqual(read(tag + "/rootfs/data/000"), self.data["data/000"])
+        daemon.clear_cache()
+        self.proxy.fail("", hang=True)
+        self.assertIn(self.attempt("os.stat(sys.argv[1])", self.image_path("app", "first", daemon)), NAME_ERRORS)
+        self.proxy.forget()
+        for number in range(10):
+            unknown = self.image_path("app", f"unknown{number}", daemon)
+            self.assertEqual(self.attempt("os.stat(sys.argv[1])", unknown), errno.ETIMEDOUT)
+        self.assertEqual(os.readlink(tag), self.digest.replace(":", "-"))
+        self.assertIn(self.attempt("open(sys.argv[1], 'rb').read()", tag + "/rootfs/data/123"), DATA_ERRORS)
+        self.assertEqual({record.path for record in self.proxy.records("")} - {"/v2"}, set())
+        self.assertIn("since it is away", daemon.log())
+        self.proxy.heal()
+        wait_until(lambda: self.attempt("open(sys.argv[1], 'rb').read()", tag + "/rootfs/data/123") == 0, "the registry to be asked")
+
     def test_a_malformed_layer_fails_its_image_alone_and_says_which_entry(self):
         """[S16]"""
         raw = self.folder + "/malformed.tar"
