@@ -150,7 +150,7 @@ TEST(RegistryAwayTest, ARegistryThatIsAwayDoesNotMatterToWhomItHasSentElsewhereB
 
 // [S112]
 TEST(RegistryAwayTest, WhoHasALastAnswerWaitsForOneSilenceOnly) {
-  std::atomic<int> failures{2};
+  std::atomic<int> failures{1};
   FakeRegistry broken(
       [&](const FakeRequest&) { return failures-- > 0 ? Failing(502, "") : Bytes("{}"); });
   EXPECT_TRUE(broken.registry->Repository("team/app", "one", /*hasty=*/true)
