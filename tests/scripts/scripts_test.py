@@ -74,6 +74,13 @@ class TestTest(ScriptCase):
         self.assertEqual(len(builds), 1)
         self.assertIn("dev", builds[0])
 
+    def test_the_next_preset_is_compiled_while_one_is_tested(self):
+        done = self.run_tests(of=["dev", "tsan"])
+        self.assertEqual(done.returncode, 0, done.stdout)
+        calls = [call.split(" -- ")[0] for call in self.calls() if call.startswith("cmake --build")]
+        self.assertEqual(calls, ["cmake --build --preset dev"] + 2 * ["cmake --build --preset tsan"])
+        self.assertTrue(done.stdout.endswith("2 passed, 0 failed\n"), done.stdout)
+
     def test_options_that_choose_no_test_anywhere_fail(self):
         done = self.run_tests("-R", "nosuchtest", of=[])
         self.assertEqual(done.returncode, 1)
