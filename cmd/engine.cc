@@ -55,7 +55,9 @@ Result<UniqueFd> HoldAsItIs(const StorePaths& paths) {
 }
 
 void TidyUp(const StorePaths& paths) {
-  for (const std::string& folder : {paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
+  SpareFolder::RemoveLeftovers(paths.root);
+  for (const std::string& folder :
+       {paths.root, paths.IndexFolder(), paths.TreeFolder(), paths.CacheFolder()})
     if (const auto removed = RemoveTemporaries(folder); !removed)
       LogWarning(removed.error().message);
 }

@@ -81,7 +81,7 @@ void AllowManyFiles() {
 Result<nlohmann::json> Answer(Engine& engine, const nlohmann::json& request,
                               const Replies& replies) {
   auto answer = Perform(engine, request, replies);
-  if (answer && answer->is_object() && !engine.lasting() && ChangesStore(request))
+  if (answer && answer->is_object() && !engine.lasting() && ChangesDatabase(request))
     (*answer)["note"] = "the store's disk takes no files: the change ends with the daemon";
   return answer;
 }

@@ -192,11 +192,16 @@ Handler HandlerOf(const std::string& command) {
 
 }  // namespace
 
-bool ChangesStore(const Json& request) {
-  static const std::set<std::string> changing{
-      "add",          "forget",    "fetch",       "alias set", "alias rm",
-      "alias import", "cache pin", "cache unpin", "cache gc",  "cache clear"};
+bool ChangesDatabase(const Json& request) {
+  static const std::set<std::string> changing{"add",          "forget",    "alias set",  "alias rm",
+                                              "alias import", "cache pin", "cache unpin"};
   return changing.contains(TextOf(request, "command"));
+}
+
+bool ChangesStore(const Json& request) {
+  static const std::set<std::string> changing{"fetch", "cache gc", "cache clear"};
+  if (changing.contains(TextOf(request, "command"))) return !request.value("dry_run", false);
+  return ChangesDatabase(request);
 }
 
 Result<Json> Perform(Engine& engine, const Json& request, const Replies& replies) {

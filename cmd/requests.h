@@ -26,6 +26,8 @@ struct Replies {
 
 // Does the request ask for a change of the store that is to last?
 bool ChangesStore(const nlohmann::json& request);
+// And of what is not a file of its own there?
+bool ChangesDatabase(const nlohmann::json& request);
 
 Result<nlohmann::json> Perform(Engine& engine, const nlohmann::json& request,
                                const Replies& replies);

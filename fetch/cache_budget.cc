@@ -238,7 +238,7 @@ CacheBudget::Account::~Account() {
     MutexLock lock(mutex_);
     counted = counted_;
   }
-  if (keep_) StampUse();
+  if (keep_) budget_->StampUse(name_, used_s_.load());
   MutexLock lock(budget_->mutex_);
   budget_->open_.erase(this);
   const bool others = std::ranges::any_of(
@@ -305,13 +305,14 @@ void CacheBudget::Account::Reservation::Settle(const std::function<uint64_t()>& 
 }
 
 // Measured under the lock, or one who measured earlier could settle later.
-void CacheBudget::Account::Recount(uint64_t reserved, const std::function<uint64_t()>& measure) {
+uint64_t CacheBudget::Account::Recount(uint64_t reserved,
+                                       const std::function<uint64_t()>& measure) {
   MutexLock lock(mutex_);
   const uint64_t now = measure();
-  if (now < counted_) budget_->evicted_ += counted_ - now;
+  const uint64_t before = std::exchange(counted_, now);
   budget_->used_ += now;
-  budget_->used_ -= counted_ + reserved;
-  counted_ = now;
+  budget_->used_ -= before + reserved;
+  return before > now ? before - now : 0;
 }
 
 void CacheBudget::Account::Touch() {
@@ -324,15 +325,19 @@ void CacheBudget::Account::Touch() {
 }
 
 // Writing and punching holes change the time as well, so that it is set although nobody has read.
-void CacheBudget::Account::StampUse() const {
-  const timespec times[2] = {{0, UTIME_OMIT}, {used_s_.load(), 0}};
-  (void)::utimensat(AT_FDCWD, budget_->DataPath(name_).c_str(), times, AT_SYMLINK_NOFOLLOW);
+void CacheBudget::StampUse(const std::string& name, int64_t second) const {
+  const timespec times[2] = {{0, UTIME_OMIT}, {second, 0}};
+  (void)::utimensat(AT_FDCWD, DataPath(name).c_str(), times, AT_SYMLINK_NOFOLLOW);
 }
 
 void CacheBudget::StampUses() {
-  MutexLock lock(mutex_);
-  for (const Account* account : open_)
-    if (account->inode_ != 0) account->StampUse();
+  std::vector<std::pair<std::string, int64_t>> used;
+  {
+    MutexLock lock(mutex_);
+    for (const Account* account : open_)
+      if (account->inode_ != 0) used.emplace_back(account->name_, account->used_s_.load());
+  }
+  for (const auto& [name, second] : used) StampUse(name, second);
 }
 
 // --- the limit

@@ -70,13 +70,14 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
     Result<Reservation> Reserve(uint64_t bytes);
     // The files have changed: `measure` tells what they take now.
     void Settle(const std::function<uint64_t()>& measure) { Recount(0, measure); }
+    // They have, by an eviction.
+    void SettleEvicted(const std::function<uint64_t()>& measure) {
+      budget_->evicted_ += Recount(0, measure);
+    }
     // What was counted is still there when the account ends.
     void Keep() { keep_ = true; }
     // The layer was read.
     void Touch();
-    // Writes the time of the last read to the data file, for the order of what a later process
-    // finds.
-    void StampUse() const;
     // The data file that is counted here, by its inode. `layer` (may be absent) counts as evictable
     // from now on, as long as it lives; not where another account has the same file: what one of
     // them punched would be served by the other as zeros.
@@ -87,7 +88,8 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
 
    private:
     friend class CacheBudget;
-    void Recount(uint64_t reserved, const std::function<uint64_t()>& measure);
+    // Bytes that there are less.
+    uint64_t Recount(uint64_t reserved, const std::function<uint64_t()>& measure);
 
     const std::shared_ptr<CacheBudget> budget_;
     const std::string name_;  // of the layer's files
@@ -104,7 +106,8 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
 
   // Down to the limit, for what an earlier process has left.
   void Trim();
-  // Of all that is open: see Account::StampUse(). Called now and then, for a process that is killed.
+  // Writes the times of the last reads to the data files that are open, for the order in which a
+  // later process finds them; called now and then, for a process that is killed.
   void StampUses();
 
   uint64_t limit() const { return limit_; }
@@ -128,6 +131,7 @@ class CacheBudget : public std::enable_shared_from_this<CacheBudget> {
 
   CacheBudget(std::string folder, uint64_t limit) : folder_(std::move(folder)), limit_(limit) {}
   void Scan();
+  void StampUse(const std::string& name, int64_t second) const;
   Status MakeRoom() EXCLUDES(evicting_);
   bool EvictClosed() REQUIRES(evicting_);
   std::vector<std::string> ClosedColdestFirst();

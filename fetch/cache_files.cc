@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/errno.h"
@@ -15,6 +16,19 @@
 
 namespace lamina {
 
+namespace {
+
+// Reading brings in what is asked for and no neighbours, which nobody would have checked.
+void ReadNoNeighbours(int fd) { ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); }
+
+// Bytes in the file of a chunk of so many.
+uint64_t StoredLength(const ChunkForm& form, uint64_t flat_length) {
+  return form.compression == CacheCompression::kNone ? flat_length
+                                                     : std::min<uint64_t>(form.length, flat_length);
+}
+
+}  // namespace
+
 CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
                        std::unique_ptr<ChunkMap> map, bool writable)
     : paths_(std::move(paths)),
@@ -23,8 +37,7 @@ CacheFiles::CacheFiles(CachePaths paths, ChunkShape shape, UniqueFd data,
       map_(std::move(map)),
       pages_(data_.get(), shape_.flat_size),
       writable_(writable) {
-  // Reading brings in what is asked for and no neighbours, which nobody would have checked.
-  ::posix_fadvise(data_.get(), 0, 0, POSIX_FADV_RANDOM);
+  ReadNoNeighbours(data_.get());
 }
 
 Status CacheFiles::Remove(const CachePaths& paths) {
@@ -58,6 +71,7 @@ Result<std::unique_ptr<CacheFiles>> CacheFiles::OpenFor(int access, const CacheP
 
 Status CacheFiles::MakeWritable() {
   RETURN_IF_ERROR(ReopenForWriting(data_.get(), paths_.data));
+  ReadNoNeighbours(data_.get());
   RETURN_IF_ERROR(map_->MakeWritable());
   writable_ = true;
   return {};
@@ -99,6 +113,11 @@ Status CacheFiles::Load(uint64_t flat_offset, MutableByteSpan out) const {
   return PreadExactly(data_.get(), out, flat_offset, paths_.data);
 }
 
+bool CacheFiles::ChunkIsInMemory(uint64_t chunk, const ChunkExtent& extent) const {
+  const auto form = map_->Form(chunk);
+  return form && InMemory(extent.flat_offset, StoredLength(*form, extent.flat_length));
+}
+
 bool CacheFiles::IsCompressed(uint64_t chunk) const {
   const auto form = map_->Form(chunk);
   return form && form->compression != CacheCompression::kNone;
@@ -121,16 +140,16 @@ Status CacheFiles::LoadChecked(uint64_t chunk, uint64_t flat_offset, MutableByte
   ASSIGN_OR_RETURN(const uint32_t checksum, map_->Checksum(chunk));
   if (Crc32c(out) != checksum)
     return Error{Code::kCorrupt, "its checksum in " + paths_.map + " does not fit"};
-  if (form->compression == CacheCompression::kNone) pages_.NoteRead(flat_offset, out.size());
+  pages_.NoteRead(flat_offset, StoredLength(*form, out.size()));
   return {};
 }
 
 Status CacheFiles::Keep(uint64_t chunk, const ChunkExtent& extent, ByteSpan bytes,
                         CacheCompression compression) {
   RETURN_IF_ERROR(CheckWritable());
+  RETURN_IF_ERROR(CheckDiskRoom(data_.get(), bytes.size(), paths_.data));
   ASSIGN_OR_RETURN(const EncodedChunk encoded, EncodeChunk(compression, bytes));
   const ByteSpan place = encoded.padded.empty() ? bytes : ByteSpan(encoded.padded);
-  RETURN_IF_ERROR(CheckDiskRoom(data_.get(), bytes.size(), paths_.data));
   const bool stale = MayHoldData(data_.get(), extent.flat_offset, extent.flat_length);
   Status kept = stale ? WriteOver(data_.get(), place, extent.flat_offset, paths_.data)
                       : WriteIntoHole(data_.get(), place, extent.flat_offset, paths_.data);

@@ -54,6 +54,8 @@ class CacheFiles {
   bool InMemory(uint64_t flat_offset, uint64_t length) const {
     return pages_.Hold(flat_offset, length);
   }
+  // Of a chunk that is there, however it lies there.
+  bool ChunkIsInMemory(uint64_t chunk, const ChunkExtent& extent) const;
   // Of plain chunks.
   Status Load(uint64_t flat_offset, MutableByteSpan out) const;
   // A whole chunk that is present; kCorrupt where it does not have the checksum that it was kept

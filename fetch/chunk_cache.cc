@@ -118,6 +118,8 @@ Status LayerCache::Impl::LoadPart(const ChunkPart& part, MutableByteSpan out) {
 // now.
 Result<ChunkBuffer> LayerCache::Impl::Decoded(const ChunkPart& part) {
   if (ChunkBuffer bytes = decoded->Find(decoded_as, part.chunk)) return bytes;
+  // The caller may be one who does not wait for disks.
+  if (!files->ChunkIsInMemory(part.chunk, part.extent)) return NotReady();
   auto buffer = std::make_shared<std::vector<uint8_t>>(part.extent.flat_length);
   RETURN_IF_ERROR(files->LoadChecked(part.chunk, part.extent.flat_offset, *buffer));
   decoded->Put(decoded_as, part.chunk, buffer);

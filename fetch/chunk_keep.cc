@@ -135,7 +135,7 @@ bool LayerCache::Impl::Evict(uint64_t bytes) {
     if (!evicted) break;
     if (*evicted) dropped += extent.flat_length;
   }
-  if (dropped > 0) account->Settle([this] { return DiskBytes(); });
+  if (dropped > 0) account->SettleEvicted([this] { return DiskBytes(); });
   return dropped > 0;
 }
 
@@ -143,7 +143,7 @@ void LayerCache::Impl::EvictAll() {
   if (!CanWrite()) return;
   for (uint64_t chunk = 0; chunk < shape.chunk_count; ++chunk)
     if (Present(chunk)) (void)EvictChunk(chunk, owner->Extent(chunk)).has_value();
-  account->Settle([this] { return DiskBytes(); });
+  account->SettleEvicted([this] { return DiskBytes(); });
 }
 
 Result<bool> LayerCache::Impl::EvictChunk(uint64_t chunk, const ChunkExtent& extent) {

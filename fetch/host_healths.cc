@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "fetch/http_headers.h"
+
 namespace lamina {
 
 HostHealths::HostHealths(Url home, Probe probe)
@@ -38,12 +40,29 @@ std::shared_ptr<HostHealth> HostHealths::Of(const Url& url) {
   return places_.emplace(origin, std::move(made)).first->second;
 }
 
-void NoteOutcome(HostHealth& health, const HttpOutcome& outcome) {
+namespace {
+
+void NotePause(HostHealth& health, const HttpResponse& response, const WallClock& clock) {
+  if (response.status != 429 && response.status != 503) return;
+  const auto header = response.headers.Find("retry-after");
+  const auto wait = header ? ParseRetryAfter(*header, clock) : std::nullopt;
+  if (wait)
+    health.LeaveAlone(*wait, response.status == 429 ? "it limits the rate of requests (429)"
+                                                    : "it cannot serve now (503)");
+}
+
+}  // namespace
+
+// A certificate that is not trusted, or a status that is none, comes from somebody who is there.
+void NoteOutcome(HostHealth& health, const HttpOutcome& outcome, const WallClock& clock) {
   if (!outcome.asked) return;
-  if (outcome.response.status != 0)
+  const bool failed = outcome.end == HttpOutcome::End::kFailed;
+  if (outcome.response.status != 0 || (failed && outcome.error.code != Code::kTimeout))
     health.Heard();
-  else if (outcome.end == HttpOutcome::End::kBroken || outcome.error.code == Code::kTimeout)
+  else if (failed || outcome.end == HttpOutcome::End::kBroken ||
+           outcome.error.code == Code::kTimeout)
     health.Failed(outcome.began, outcome.error);
+  NotePause(health, outcome.response, clock);
 }
 
 Result<const HostHealth::Leave*> RegistryLeaves::Of(const std::shared_ptr<HostHealth>& health,

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "fetch/host_health.h"
 #include "fetch/http.h"
@@ -41,8 +42,8 @@ class HostHealths {
   std::map<std::string, std::shared_ptr<HostHealth>> places_ GUARDED_BY(mutex_);
 };
 
-// What came of a request to the host.
-void NoteOutcome(HostHealth& health, const HttpOutcome& outcome);
+// What came of a request to the host; with how long it wants to be left alone by `clock`.
+void NoteOutcome(HostHealth& health, const HttpOutcome& outcome, const WallClock& clock);
 
 // The leave of one request, for all its attempts, to ask each place that it is sent to. One thread.
 class RegistryLeaves {
@@ -50,6 +51,8 @@ class RegistryLeaves {
   // Leave of this health, had earlier or asked for now.
   Result<const HostHealth::Leave*> Of(const std::shared_ptr<HostHealth>& health,
                                       const Deadline& deadline);
+  // It has answered: what comes next asks anew.
+  void Drop(const HostHealth& health) { held_.erase(&health); }
 
  private:
   // The leave goes before the health that it is of.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "base/file.h"
@@ -24,7 +25,11 @@ constexpr size_t kMostHelpers = 16;
 // The *.conf of a folder, by name.
 void AddFolder(const std::string& folder, std::vector<std::string>* files) {
   DIR* open = ::opendir(folder.c_str());
-  if (open == nullptr) return;
+  if (open == nullptr) {
+    // What cannot be looked into may block a name: who reads the files meets it.
+    if (errno != ENOENT && errno != ENOTDIR) files->push_back(folder);
+    return;
+  }
   std::vector<std::string> names;
   while (const dirent* entry = ::readdir(open)) {
     const std::string_view name = entry->d_name;

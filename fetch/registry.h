@@ -50,6 +50,7 @@ struct RegistryOptions {
   std::shared_ptr<Quota> memory = nullptr;
   // Set where lamina stops: nobody waits for a token server any more. May be null; outlives it.
   const std::atomic<bool>* cancelled = nullptr;
+  bool stops() const { return cancelled != nullptr && *cancelled; }
   std::string user_agent = "lamina";
   DocumentLimits limits;
   const WallClock* clock = &WallClock::System();  // judges when a token ends

@@ -124,10 +124,11 @@ Status RegistryBlob::ReadAt(uint64_t offset, MutableByteSpan out, const Deadline
     return {};
   };
   Backoff backoff(session_->options().attempts, deadline);
+  const auto stopped = [this] { return session_->options().stops(); };
   while (true) {
     RegistryAnswer answer = Fetch(wanted, sink, urgency_, /*bounded=*/true, deadline);
     if (answer.end == End::kDone) return {};
-    if (answer.end == End::kFailed || !backoff.WaitForNext(answer.retry_after))
+    if (answer.end == End::kFailed || !backoff.WaitForNext(answer.retry_after, stopped))
       return std::move(answer.error);
     session_->counters().retries.fetch_add(1);
   }

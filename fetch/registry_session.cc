@@ -170,9 +170,11 @@ RegistryAnswer RegistrySession::Run(const RegistryRequest& request, const Deadli
   const Deadline haste(std::min(deadline.at(), Deadline::After(kHaste).at()));
   RegistryLeaves leaves;
   Backoff backoff(options_.attempts, request.hasty ? haste : deadline);
+  const auto stopped = [this] { return options_.stops(); };
   while (true) {
     RegistryAnswer answer = Try(request, leaves, deadline);
-    if (answer.end != End::kAgain || !backoff.WaitForNext(answer.retry_after)) return answer;
+    if (answer.end != End::kAgain || !backoff.WaitForNext(answer.retry_after, stopped))
+      return answer;
     counters_->retries.fetch_add(1);
   }
 }
@@ -289,15 +291,6 @@ Result<Url> RegistrySession::UrlOf(const RegistryRequest& request) const {
   return url.WithQuery({{"ns", endpoint_.ns}});
 }
 
-void RegistrySession::NotePause(HostHealth& health, const HttpResponse& response) const {
-  if (response.status != 429 && response.status != 503) return;
-  const auto header = response.headers.Find("retry-after");
-  const auto wait = header ? ParseRetryAfter(*header, *options_.clock) : std::nullopt;
-  if (wait)
-    health.LeaveAlone(*wait, response.status == 429 ? "it limits the rate of requests (429)"
-                                                    : "it cannot serve now (503)");
-}
-
 // Whatever it answers, it is there.
 void RegistrySession::Probe(const Url& url, HostHealth& health, const std::atomic<bool>& stopping) {
   ProbeReceiver receiver(stopping);
@@ -305,7 +298,7 @@ void RegistrySession::Probe(const Url& url, HostHealth& health, const std::atomi
   message.receiver = &receiver;
   counters_->requests.fetch_add(1);
   const auto patience = options_.connect_timeout + options_.stall_timeout;
-  NoteOutcome(health, http_.Perform(message, Deadline::After(patience)));
+  NoteOutcome(health, http_.Perform(message, Deadline::After(patience)), *options_.clock);
 }
 
 // The outcome of a request that is not sent.
@@ -362,8 +355,9 @@ HttpOutcome RegistrySession::Send(Attempt& attempt, const Url& url, bool at_home
   if (outcome.asked && !request.range.empty()) counters_->range_requests.fetch_add(1);
   attempt.queued += outcome.queued;
   if (!request.bounded) attempt.deadline = Deadline(attempt.deadline.at() + outcome.queued);
-  NoteOutcome(*health, outcome);
-  NotePause(*health, outcome.response);
+  NoteOutcome(*health, outcome, *options_.clock);
+  // "Once" was said of one that was away.
+  if (outcome.response.status != 0) attempt.leaves.Drop(*health);
   if (outcome.response.status != 0) attempt.in_vain = false;
   return outcome;
 }

@@ -101,7 +101,6 @@ class RegistrySession {
   RegistryAnswer FromRegistry(Attempt& attempt);
   std::optional<RegistryAnswer> FromCache(Attempt& attempt);
   Result<Url> UrlOf(const RegistryRequest& request) const;
-  void NotePause(HostHealth& health, const HttpResponse& response) const;
   void Probe(const Url& url, HostHealth& health, const std::atomic<bool>& stopping);
   std::optional<HttpOutcome> Withhold(Attempt& attempt, const Url& url);
   void AddHeaders(bool authorized, std::vector<std::string>* headers) const;

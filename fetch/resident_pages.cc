@@ -12,6 +12,7 @@ namespace {
 
 // Memory may be so short that what was read is dropped at once; more often it was never there.
 constexpr int kMostUntold = 8;
+constexpr int kTells = -1;
 
 uint64_t PageBytes() {
   static const auto kBytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
@@ -32,15 +33,14 @@ ResidentPages::~ResidentPages() {
 }
 
 bool ResidentPages::Hold(uint64_t offset, uint64_t length) const {
-  return untold_.load(std::memory_order_relaxed) >= kMostUntold || Ask(offset, length);
+  return untold_.load(std::memory_order_relaxed) == kMostUntold || Ask(offset, length);
 }
 
 void ResidentPages::NoteRead(uint64_t offset, uint64_t length) const {
-  if (untold_.load(std::memory_order_relaxed) >= kMostUntold) return;
-  if (Ask(offset, length))
-    untold_.store(0, std::memory_order_relaxed);
-  else
-    untold_.fetch_add(1, std::memory_order_relaxed);
+  int untold = untold_.load(std::memory_order_relaxed);
+  if (untold == kTells || untold == kMostUntold) return;
+  // One that told once does so always: then it is memory that is short.
+  untold_.compare_exchange_strong(untold, Ask(offset, length) ? kTells : untold + 1);
 }
 
 bool ResidentPages::Ask(uint64_t offset, uint64_t length) const {

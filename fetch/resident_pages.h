@@ -32,7 +32,7 @@ class ResidentPages {
   const int fd_;
   void* map_;  // without any access; null where there is none
   const uint64_t size_;
-  mutable std::atomic<int> untold_{0};  // times in a row
+  mutable std::atomic<int> untold_{0};  // times, until it told once
 };
 
 }  // namespace lamina

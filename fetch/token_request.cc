@@ -31,8 +31,6 @@ struct TokenAnswer {
   Result<Token> token = Error{};
 };
 
-bool IsSet(const std::atomic<bool>* flag) { return flag != nullptr && *flag; }
-
 struct CurlFree {
   void operator()(char* text) const { curl_free(text); }
 };
@@ -114,34 +112,43 @@ Result<Token> ReadToken(const TokenRequest& request, std::string_view body) {
 // The token, unless nobody waits for one any more.
 class TokenReceiver : public BodyReceiver {
  public:
-  TokenReceiver(std::string what, const std::atomic<bool>* cancelled)
-      : BodyReceiver(std::move(what), kTokenBodyBytes), cancelled_(cancelled) {}
+  TokenReceiver(std::string what, const RegistryOptions& options)
+      : BodyReceiver(std::move(what), kTokenBodyBytes), options_(options) {}
   Status Idle() override {
-    if (!IsSet(cancelled_)) return {};
+    if (!options_.stops()) return {};
     return Error{Code::kCancelled, "lamina is stopping"};
   }
 
  private:
-  const std::atomic<bool>* const cancelled_;
+  const RegistryOptions& options_;
 };
 
 TokenAnswer Ask(const TokenRequest& request, bool post, const RegistryOptions& options,
                 HttpClient& http, HostHealth& health, RegistryCounters& counters,
                 const Deadline& deadline) {
   TokenAnswer answer;
+  if (const auto pause = health.Paused()) {
+    answer.again = true;
+    answer.retry_after = pause->left;
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(pause->left);
+    answer.token = Error{Code::kUnavailable,
+                         fmt::format("token server {} is not asked for {} s more: {}",
+                                     request.realm.Origin(), seconds.count(), pause->reason)};
+    return answer;
+  }
   Result<HttpRequest> message = MakeRequest(request, post);
   if (!message) {
     answer.token = message.error();
     return answer;
   }
-  TokenReceiver receiver("the answer of token server " + request.realm.Origin(), options.cancelled);
+  TokenReceiver receiver("the answer of token server " + request.realm.Origin(), options);
   message->receiver = &receiver;
   const HttpOutcome outcome = http.Perform(*message, deadline);
   if (outcome.asked) {
     counters.requests.fetch_add(1);
     counters.token_requests.fetch_add(1);
   }
-  NoteOutcome(health, outcome);
+  NoteOutcome(health, outcome, *options.clock);
   if (outcome.end != HttpOutcome::End::kAnswered) {
     answer.again = outcome.end == HttpOutcome::End::kBroken;
     answer.token = outcome.error.Within("asking for a token");
@@ -185,7 +192,7 @@ Result<Token> FetchToken(const TokenRequest& request, const RegistryOptions& opt
   const Result<HostHealth::Leave> leave = health.Ask(deadline);
   if (!leave) return leave.error().Within("the token server is not asked, since it is away");
   Backoff backoff(leave->once() ? 1 : options.attempts, deadline);
-  const auto stopped = [&] { return IsSet(options.cancelled); };
+  const auto stopped = [&] { return options.stops(); };
   while (true) {
     TokenAnswer answer = Ask(request, post, options, http, health, counters, deadline);
     if (answer.no_post) {

@@ -126,8 +126,9 @@ Result<GarbageCollector::Run> GarbageCollector::Mark(const Options& options) {
   run.options = options;
   run.now_ns = clock_.NowNs();
   run.since_ns = run.now_ns - options.after.count() * kSecondNs;
-  RETURN_IF_ERROR(BoundAllTimes(run.now_ns));
-  RETURN_IF_ERROR(NoteUses());
+  // What a full disk does not take is no reason to free nothing on it.
+  if (Status bounded = BoundAllTimes(run.now_ns); !bounded) LogWarning(bounded.error().message);
+  RETURN_IF_ERROR(NoteUses(&run));
   ASSIGN_OR_RETURN(run.store_began_ns, store_.BeganNs());
   run.began_ns = run.store_began_ns;
   // A database that was just made is no reason to keep what is to go at once.
@@ -173,18 +174,28 @@ Status GarbageCollector::CheckSameStore(const Run& run) {
 }
 
 // Uses that were noted in memory alone: an image that is open is found there.
-Status GarbageCollector::NoteUses() {
+Status GarbageCollector::NoteUses(Run* run) {
   layers_.StampUses();
-  const int64_t now_ns = clock_.NowNs();
   for (const auto& image : catalog_.LiveImages()) {
     const ImageDocuments& documents = image->documents();
-    if (image->TakeUse())
-      RETURN_IF_ERROR(store_.RecordImage(documents.repository, documents.digest, now_ns));
+    if (image->TakeUse()) RETURN_IF_ERROR(NoteUse(documents.repository, documents.digest, run));
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> held, catalog_.HeldImages());
   for (const std::string& key : held)
     if (const auto digest = DigestOfKey(key))
-      RETURN_IF_ERROR(store_.RecordImage(key.substr(0, key.find('@')), *digest, now_ns));
+      RETURN_IF_ERROR(NoteUse(key.substr(0, key.find('@')), *digest, run));
+  return {};
+}
+
+// Where it cannot be written down, this run at least knows it.
+Status GarbageCollector::NoteUse(const std::string& repository, const Digest& image, Run* run) {
+  const Status noted = store_.RecordImage(repository, image, run->now_ns);
+  if (noted) return {};
+  LogWarning(noted.error().message);
+  KnownContent content;
+  RETURN_IF_ERROR(AddKnownContent(store_, image, &content));
+  run->named_images.insert(image);
+  run->named.Merge(std::move(content));
   return {};
 }
 
@@ -223,7 +234,9 @@ Status GarbageCollector::MarkArchives(Run* run) {
     const auto now = ArchiveStore::LayerNameOf(source.location);
     const std::optional<Digest> layer = now ? std::optional(*now) : source.layer;
     if (layer) run->named.layers.insert(layer->PathName());
-    if (layer != source.layer) RETURN_IF_ERROR(store_.RecordLayerOfSource(source.id, *layer));
+    if (layer == source.layer) continue;
+    if (Status noted = store_.RecordLayerOfSource(source.id, *layer); !noted)
+      LogWarning(noted.error().message);
   }
   return {};
 }

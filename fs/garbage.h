@@ -62,7 +62,8 @@ class GarbageCollector {
   std::function<bool()> AsMarked(const Run& run);
   Status CheckSameStore(const Run& run);
   void LetGo(Run* run);
-  Status NoteUses();
+  Status NoteUses(Run* run);
+  Status NoteUse(const std::string& repository, const Digest& image, Run* run);
   Status SweepLayers(Run* run);
   Status SweepTrees(Run* run);
   void SweepDatabases(Run* run);

@@ -27,6 +27,7 @@ LayerChunks::LayerChunks(std::shared_ptr<const LayerIndex> index, ChunkResources
 
 void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>>& sources,
                              const Descriptor& descriptor) {
+  std::vector<Place> replaced;  // ends connections: without the lock
   MutexLock lock(mutex_);
   for (const auto& source : sources) {
     const auto same = [&](const Place& place) {
@@ -37,8 +38,7 @@ void LayerChunks::AddSources(const std::vector<std::shared_ptr<RepositorySource>
     if (known == places_.end()) {
       places_.push_back({source, descriptor});
     } else {
-      known->source = source;
-      known->blob.reset();
+      replaced.push_back(std::exchange(*known, {source, descriptor, known->shunned_until}));
     }
   }
 }

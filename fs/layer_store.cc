@@ -78,9 +78,11 @@ bool IsToBeMade(Code code) {
          code == Code::kUnsupported;
 }
 
-// Whether another source may do better: a blob that is itself bad is the same everywhere.
+// Whether another source may do better: a blob that is itself bad is the same everywhere, and so is
+// our disk.
 bool OthersMayHelp(Code code) {
-  return code != Code::kInvalid && code != Code::kLimit && code != Code::kCancelled;
+  return code != Code::kInvalid && code != Code::kLimit && code != Code::kCancelled &&
+         code != Code::kNoSpace;
 }
 
 std::string FlightKey(const LayerRequest& request) {
@@ -217,7 +219,8 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndex(const LayerReque
   const std::string path = paths_.NewIndex(request.descriptor.digest);
   auto index = MakeIndexAt(path, request);
   if (index || !paths_.DiskIsToBlame(path, index.error())) return index;
-  return MakeIndexAt(paths_.NewIndex(request.descriptor.digest), request);
+  const std::string in_memory = paths_.NewIndex(request.descriptor.digest);
+  return in_memory == path ? index : MakeIndexAt(in_memory, request);
 }
 
 Result<std::shared_ptr<const LayerIndex>> LayerStore::MakeIndexAt(const std::string& path,
@@ -316,7 +319,7 @@ Result<std::shared_ptr<const LayerIndex>> LayerStore::IndexFrom(size_t source,
 Result<bool> LayerStore::MayTakePlace(const LayerRequest& request, const LayerIndex& index) {
   const Digest& digest = request.descriptor.digest;
   const auto before = LayerIndex::Open(paths_.Index(digest), digest);
-  if (!before) return true;
+  if (!before || !CheckResumable(**before)) return true;
   if ((*before)->facts().kind == IndexKind::kOwn || index.facts().kind != IndexKind::kOwn)
     return false;
   const Status same = SameTree(**before, index);

@@ -382,11 +382,14 @@ std::vector<std::shared_ptr<RepositorySource>> SourceSet::SourcesOf(const std::s
 }
 
 std::shared_ptr<Registry> SourceSet::RegistryOf(const std::string& host) {
+  std::vector<std::shared_ptr<Registry>> dropped;  // ends connections and threads: without the lock
   MutexLock lock(mutex_);
   // Anybody may look up any host's name: those that never gave a byte are not kept for ever.
   if (registries_.size() >= kMostRegistries && !registries_.contains(host))
-    std::erase_if(registries_, [](const auto& item) {
-      return item.second.use_count() == 1 && item.second->counters().blob_bytes == 0;
+    std::erase_if(registries_, [&](const auto& item) {
+      const bool idle = item.second.use_count() == 1 && item.second->counters().blob_bytes == 0;
+      if (idle) dropped.push_back(item.second);
+      return idle;
     });
   std::shared_ptr<Registry>& registry = registries_[host];
   if (!registry) registry = Registry::Create(host, registry_options_);

@@ -22,6 +22,8 @@ namespace {
 
 // A disk that had no room for a file is not asked for some time.
 constexpr std::chrono::minutes kAvoidance{1};
+// What a database begins with beside it is larger than the rest that is needed at once.
+constexpr size_t kProbeBytes = 64u << 10;
 
 // What a call on a file has left in errno: a reason of the disk's, or an error.
 Result<std::optional<std::string>> Refused(const std::string& what) {
@@ -52,7 +54,7 @@ void RemoveContent(const std::string& folder) {
     if (item.path().filename() != "lock") std::filesystem::remove_all(item.path(), ignored);
 }
 
-// Removes the oldest files of the folders below `folder` until `most` bytes are left.
+// Removes the oldest indexes and trees below `folder` until `most` bytes of them are left.
 void RemoveOldest(const std::string& folder, uint64_t most) {
   struct Found {
     std::string path;
@@ -63,7 +65,8 @@ void RemoveOldest(const std::string& folder, uint64_t most) {
   uint64_t sum = 0;
   std::error_code ignored;
   for (const auto& item : std::filesystem::recursive_directory_iterator(folder, ignored)) {
-    if (!item.is_regular_file(ignored)) continue;
+    const auto ending = item.path().extension();
+    if (!item.is_regular_file(ignored) || (ending != ".idx" && ending != ".erofs")) continue;
     files.push_back({item.path(), item.file_size(ignored), item.last_write_time(ignored)});
     sum += files.back().bytes;
   }
@@ -74,6 +77,20 @@ void RemoveOldest(const std::string& folder, uint64_t most) {
   }
 }
 
+Result<std::optional<std::string>> ProbeFolder(const std::string& folder) {
+  const std::string path = TemporaryPath(folder + "/probe");
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (fd.get() < 0) return Refused("cannot make a file in " + folder);
+  const std::array<char, kProbeBytes> bytes{};
+  const ssize_t written = ::write(fd.get(), bytes.data(), bytes.size());
+  Result<std::optional<std::string>> refused = std::optional<std::string>();
+  if (written < 0) refused = Refused("cannot write in " + folder);
+  if (written >= 0 && static_cast<size_t>(written) < bytes.size())
+    refused = std::optional("no space is left in " + folder);
+  ::unlink(path.c_str());
+  return refused;
+}
+
 }  // namespace
 
 Result<std::optional<std::string>> ProbeDisk(const std::string& folder) {
@@ -81,14 +98,7 @@ Result<std::optional<std::string>> ProbeDisk(const std::string& folder) {
     if (made.error().code != Code::kNoSpace) return std::move(made).error();
     return std::optional(made.error().message);
   }
-  const std::string path = TemporaryPath(folder + "/probe");
-  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (fd.get() < 0) return Refused("cannot make a file in " + folder);
-  const std::array<char, 4096> page{};
-  const bool written = ::write(fd.get(), page.data(), page.size()) > 0;
-  auto refused = written ? std::optional<std::string>() : Refused("cannot write in " + folder);
-  ::unlink(path.c_str());
-  return refused;
+  return ProbeFolder(folder);
 }
 
 bool IsPrivateFolder(const std::string& path) {
@@ -100,7 +110,8 @@ bool IsPrivateFolder(const std::string& path) {
 std::vector<std::string> SpareFolder::PlacesOf(const std::string& root) {
   std::vector<std::string> places;
   // One store has one name, however it is written.
-  const std::string path = std::filesystem::absolute(root).lexically_normal().string();
+  std::string path = std::filesystem::absolute(root).lexically_normal().string();
+  while (path.size() > 1 && path.ends_with("/")) path.pop_back();
   const std::string store = Digest::Sha256(AsBytes(path)).hex().substr(0, 16);
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
   if (runtime != nullptr && *runtime == '/')
@@ -109,6 +120,17 @@ std::vector<std::string> SpareFolder::PlacesOf(const std::string& root) {
   for (const char* shared : {"/dev/shm", "/tmp"})
     places.push_back(fmt::format("{}/lamina-{}/{}", shared, ::geteuid(), store));
   return places;
+}
+
+void SpareFolder::RemoveLeftovers(const std::string& root) {
+  for (const std::string& place : PlacesOf(root)) {
+    if (!IsPrivateFolder(place)) continue;
+    const auto lock = OpenFile(place + "/lock", O_RDWR);
+    if (!lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) continue;
+    RemoveContent(place);
+    ::unlink((place + "/lock").c_str());
+    ::rmdir(place.c_str());
+  }
 }
 
 SpareFolder::~SpareFolder() {
@@ -120,12 +142,18 @@ SpareFolder::~SpareFolder() {
 
 Result<bool> SpareFolder::DiskTakesFiles() {
   ASSIGN_OR_RETURN(const auto reason, ProbeDisk(root_));
-  MutexLock lock(mutex_);
-  if (reason)
+  if (reason) {
     Refuse(*reason);
-  else if (!avoids_disk_)
+  } else if (!AvoidsDisk()) {
+    MutexLock lock(refusal_mutex_);
     refusal_.reset();
+  }
   return !reason;
+}
+
+bool SpareFolder::AvoidsDisk() const {
+  MutexLock lock(refusal_mutex_);
+  return avoids_disk_ && !avoids_disk_->passed();
 }
 
 bool SpareFolder::DiskRefuses() {
@@ -134,17 +162,20 @@ bool SpareFolder::DiskRefuses() {
 }
 
 void SpareFolder::Refuse(const std::string& reason) {
-  if (refusal_) {
-    refusal_->reason = reason;
-    return;
+  {
+    MutexLock lock(refusal_mutex_);
+    if (refusal_) {
+      refusal_->reason = reason;
+      return;
+    }
+    refusal_ = Refusal{reason, WallClock::System().NowNs()};
   }
-  refusal_ = Refusal{reason, WallClock::System().NowNs()};
   LogWarning(
       fmt::format("the store's disk takes no files, new ones are kept in memory: {}", reason));
 }
 
 std::optional<SpareFolder::Refusal> SpareFolder::refusal() const {
-  MutexLock lock(mutex_);
+  MutexLock lock(refusal_mutex_);
   return refusal_;
 }
 
@@ -194,13 +225,8 @@ std::string SpareFolder::Find(const std::string& name) const {
 }
 
 std::string SpareFolder::ForNew(const std::string& name) {
-  const auto avoids = [this] {
-    MutexLock lock(mutex_);
-    if (avoids_disk_ && avoids_disk_->passed()) avoids_disk_.reset();
-    return avoids_disk_.has_value();
-  };
   const std::string on_disk = root_ + "/" + name;
-  if (!avoids() && !DiskRefuses()) return on_disk;
+  if (!AvoidsDisk() && !DiskRefuses()) return on_disk;
   const auto folder = Folder();
   if (!folder) {
     LogWarning(folder.error().message);
@@ -219,8 +245,10 @@ bool SpareFolder::DiskIsToBlame(const std::string& path, const Error& error) {
   if (!path.starts_with(root_ + "/")) return false;
   if (error.code == Code::kIo) return DiskRefuses();
   if (error.code != Code::kNoSpace) return false;
-  MutexLock lock(mutex_);
-  avoids_disk_ = Deadline::After(kAvoidance);
+  {
+    MutexLock lock(refusal_mutex_);
+    avoids_disk_ = Deadline::After(kAvoidance);
+  }
   Refuse(error.message);
   return true;
 }

@@ -26,7 +26,7 @@ bool IsPrivateFolder(const std::string& path);
 
 class SpareFolder {
  public:
-  // Bytes that may lie there; beyond that the oldest files go. Who has one mapped keeps it.
+  // Beyond so many bytes the oldest indexes and trees go. Who has one mapped keeps it.
   static constexpr uint64_t kMostBytes = 256u << 20;
 
   // Of the store at `root`.
@@ -37,6 +37,9 @@ class SpareFolder {
 
   // Where it may lie, for this user, best first: below $XDG_RUNTIME_DIR, /run, /dev/shm and /tmp.
   static std::vector<std::string> PlacesOf(const std::string& root);
+
+  // Of a process that was killed, where the store's disk takes files again.
+  static void RemoveLeftovers(const std::string& root);
 
   // Asks the disk. True where it takes files, an error as ProbeDisk() gives it.
   Result<bool> DiskTakesFiles();
@@ -64,14 +67,16 @@ class SpareFolder {
   std::optional<std::string> FolderIfMade() const;
   Status MakeFolder() REQUIRES(mutex_);
   bool DiskRefuses();
-  void Refuse(const std::string& reason) REQUIRES(mutex_);
+  bool AvoidsDisk() const;
+  void Refuse(const std::string& reason);
 
   const std::string root_;
   mutable Mutex mutex_;                    // held over local I/O where the folder is made
   std::string folder_ GUARDED_BY(mutex_);  // empty: not made yet
   UniqueFd lock_ GUARDED_BY(mutex_);
-  std::optional<Refusal> refusal_ GUARDED_BY(mutex_);
-  std::optional<Deadline> avoids_disk_ GUARDED_BY(mutex_);  // although it may take a small file
+  mutable Mutex refusal_mutex_;  // leaf
+  std::optional<Refusal> refusal_ GUARDED_BY(refusal_mutex_);
+  std::optional<Deadline> avoids_disk_ GUARDED_BY(refusal_mutex_);  // though it takes a small file
 };
 
 }  // namespace lamina

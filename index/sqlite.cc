@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/errno.h"
 #include "base/file.h"
 
 namespace lamina {
@@ -48,7 +49,7 @@ Status CheckPlace(const std::string& path) {
 
 // https://www.sqlite.org/uri.html
 std::string UriOf(const std::string& path) {
-  std::string uri = "file:";
+  std::string uri = path.starts_with("/") ? "file://" : "file:";
   for (const char c : path)
     if (c == '%' || c == '?' || c == '#')
       uri += fmt::format("%{:02X}", c);
@@ -122,7 +123,7 @@ Result<std::unique_ptr<Database>> Database::OpenAs(const std::string& name, int 
   sqlite3* handle = nullptr;
   // NOMUTEX: the owner's lock is the only one needed.
   const int code = sqlite3_open_v2(name.c_str(), &handle, flags | SQLITE_OPEN_NOMUTEX, vfs);
-  if (handle == nullptr) return Error{Code::kInternal, path + ": out of memory"};
+  if (handle == nullptr) return Error{Code::kUnavailable, path + ": out of memory"};
   std::unique_ptr<Database> database(new Database(handle, path));
   if (code != SQLITE_OK) return database->Failure(code);
   return database;
@@ -187,8 +188,11 @@ Error Database::Failure(int code) const {
   // The connection's message belongs to its last failure; the code's own words serve where that is
   // another.
   const bool current = (sqlite3_errcode(handle_) & 0xFF) == (code & 0xFF);
-  return Error{CodeOf(code),
-               path_ + ": " + (current ? sqlite3_errmsg(handle_) : sqlite3_errstr(code))};
+  Code kind = CodeOf(code);
+  // A file beside the database that does not fit is an I/O error to SQLite.
+  if (kind == Code::kIo && ErrnoError(sqlite3_system_errno(handle_), "").code == Code::kNoSpace)
+    kind = Code::kNoSpace;
+  return Error{kind, path_ + ": " + (current ? sqlite3_errmsg(handle_) : sqlite3_errstr(code))};
 }
 
 Result<Statement> Database::Prepare(std::string_view sql) {

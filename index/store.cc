@@ -49,6 +49,8 @@ Result<std::unique_ptr<Store>> Store::OpenAs(std::unique_ptr<Impl> impl) {
 Status Store::Impl::OpenDatabase(std::string* warning) {
   ASSIGN_OR_RETURN(database, in_memory ? Database::OpenCopy(path) : Database::Open(path));
   Status prepared = Prepare(warning);
+  if (prepared && restores) prepared = RestoreNodes();
+  if (prepared) restores = false;
   if (!prepared) database.reset();
   return prepared;
 }
@@ -86,8 +88,8 @@ Status Store::Impl::Rebuild(const Error& reason, std::string* warning) {
   ASSIGN_OR_RETURN(const std::string aside, SetAside());
   *warning = fmt::format("the store is damaged, set aside as {} and begun anew: {}", aside,
                          reason.message);
-  RETURN_IF_ERROR(OpenDatabase(warning));
-  return RestoreNodes();
+  restores = true;
+  return OpenDatabase(warning);
 }
 
 // Moves the database and the files beside it to <path>.corrupt-<time>[.N]. The write-ahead log goes
@@ -169,13 +171,18 @@ Result<int64_t> Store::NodeId(NodeKind kind, const std::string& key) {
   const auto find_or_make = [&](Database& database) -> Result<int64_t> {
     ASSIGN_OR_RETURN(Statement select, database.Prepare(kSelectNode));
     ASSIGN_OR_RETURN(const bool found, select.Bind(int64_t{name.first}).Bind(key).Step());
-    if (found) return select.Integer(0);
+    const int64_t known = found ? select.Integer(0) : 0;
     impl_->mutex.AssertHeld();
-    return impl_->MakeNode(database, name);
+    ASSIGN_OR_RETURN(const int64_t id, found ? known : impl_->MakeNode(database, name));
+    // At once, or somebody who finds the disk full meanwhile would give the same id to another.
+    impl_->RememberNode(name, id);
+    return id;
   };
   auto id = impl_->With(find_or_make);
+  if (id) return id;
   MutexLock lock(impl_->mutex);
-  if (!id) id = impl_->NodeInMemory(name, id.error());
+  if (const auto known = impl_->nodes.find(name); known != impl_->nodes.end()) return known->second;
+  id = impl_->NodeInMemory(name, id.error());
   if (id) impl_->RememberNode(name, *id);
   return id;
 }

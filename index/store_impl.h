@@ -44,6 +44,8 @@ struct Store::Impl {
   std::atomic<uint64_t> alias_changes{0};  // written under the mutex
   std::atomic<uint64_t> namings{0};        // the same; see Store::Namings()
 
+  bool restores GUARDED_BY(mutex) = false;  // a new file has none of the ids of the lost one yet
+
   // Opens the file with its schema; a corrupt one is set aside and begun anew. What was done is put
   // into
   // `*warning`.

@@ -10,8 +10,8 @@
 namespace lamina {
 
 // Makes the tables in an empty database and leaves one of this version as it is. kUnsupported for a
-// newer one, kInvalid for a database of something else, kCorrupt where tables are missing. Where only
-// the header says one of these and the tables are right, it is mended, and `*warning` says so.
+// newer one, kInvalid for a database of something else, kCorrupt where tables are missing. Where
+// only the header says one of these and the tables are right, it is mended, and `*warning` says so.
 Status PrepareSchema(Database& database, std::string* warning);
 
 }  // namespace lamina

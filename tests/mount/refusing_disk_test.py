@@ -60,7 +60,7 @@ class RefusingDiskTest(MountCase):
 
     def fill(self):
         filler = self.disk + "/filler"
-        with open(filler, "wb", buffering=0) as file:
+        with open(filler, "ab", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(64 << 10))
@@ -127,6 +127,10 @@ class RefusingDiskTest(MountCase):
         self.daemon.start()
         self.assertEqual(glob.glob(self.folders_in_memory()[0] + "/index/*"), [])
         self.assert_right("new")
+        self.daemon.kill()
+        run("mount", "-o", "remount,rw", self.disk)
+        self.daemon.start()
+        self.assertEqual(self.folders_in_memory(), [])
 
     def test_a_disk_that_fills_up_and_has_room_again(self):
         """[S92]"""
@@ -155,3 +159,16 @@ class RefusingDiskTest(MountCase):
         self.daemon.start()
         for name in self.files:
             self.assert_right(name)
+
+    def test_a_disk_that_is_nearly_full_at_the_start(self):
+        """[S89]"""
+        self.assert_right("seen")
+        self.daemon.stop()
+        filler = self.fill()
+        for room in (8, 16, 40, 80):
+            os.truncate(filler, os.path.getsize(filler) - (room << 10))
+            self.daemon.start()
+            self.assert_right("new")
+            self.stat()
+            self.daemon.stop()
+            self.fill()
