@@ -91,14 +91,14 @@ TEST_F(SpareFolderTest, TheOldestFilesMakeRoom) {
   SpareFolder spare(Root());
   std::vector<std::string> paths;
   for (int n = 0; n < 3; ++n) {
-    paths.push_back(spare.ForNew("index/" + std::to_string(n)));
+    paths.push_back(spare.ForNew("index/" + std::to_string(n) + ".idx"));
     Write(paths.back());
     // Holes count: what is written later would find no room.
     ASSERT_EQ(::truncate(paths.back().c_str(), SpareFolder::kMostBytes / 2), 0);
     timespec times[2] = {{n + 1, 0}, {n + 1, 0}};
     ASSERT_EQ(::utimensat(AT_FDCWD, paths.back().c_str(), times, 0), 0);
   }
-  (void)spare.ForNew("index/3");
+  (void)spare.ForNew("index/3.idx");
   EXPECT_FALSE(FileExists(paths[0]));
   EXPECT_TRUE(FileExists(paths[1]));
   EXPECT_TRUE(FileExists(paths[2]));
