@@ -268,6 +268,25 @@ TEST(RegistryAuthTest, ATokenServerThatFailsIsAskedAgain) {
   EXPECT_EQ(calls, 3);
 }
 
+// [S111]
+TEST(RegistryAuthTest, ATokenServerThatWantsToBeLeftAloneIsAskedOnce) {
+  BearerFake bearer;
+  std::atomic<int> calls{0};
+  bearer.tokens.on_token = [&](const FakeRequest&) {
+    ++calls;
+    FakeResponse response = Failing(429, "TOOMANYREQUESTS");
+    response.headers.emplace_back("Retry-After", "3600");
+    return response;
+  };
+  for (int i = 0; i < 3; ++i) {
+    const Status read = bearer.Read();
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().code, Code::kUnavailable);
+    EXPECT_THAT(read.error().message, HasSubstr("429"));
+  }
+  EXPECT_EQ(calls, 1);
+}
+
 // [S84]
 TEST(RegistryAuthTest, WhoStopsWaitsForNoTokenServer) {
   std::atomic<bool> cancelled{false};
