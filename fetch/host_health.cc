@@ -1,5 +1,7 @@
 #include "fetch/host_health.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 
@@ -120,6 +122,12 @@ void HostHealth::Failed(Clock::time_point began, const Error& error) {
   }
   last_failure_ = now;
   error_ = error;
+}
+
+Error HostHealth::Pause::Refusal(const std::string& whom) const {
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(left);
+  return {Code::kUnavailable,
+          fmt::format("{}: not asked for {} s more: {}", whom, seconds.count(), reason)};
 }
 
 void HostHealth::LeaveAlone(std::chrono::milliseconds wait, std::string reason) {

@@ -69,6 +69,8 @@ class HostHealth {
   struct Pause {
     std::chrono::milliseconds left;
     std::string reason;
+    // For who is not let ask `whom`.
+    Error Refusal(const std::string& whom) const;
   };
   // Where it is to be left alone now.
   std::optional<Pause> Paused() const;

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/take_unused.h"
 #include "fetch/http_headers.h"
 
 namespace lamina {
@@ -31,12 +32,7 @@ std::shared_ptr<HostHealth> HostHealths::Of(const Url& url) {
   std::shared_ptr<HostHealth> made = Make(root ? *root : url);
   std::vector<std::shared_ptr<HostHealth>> dropped;  // ends probes: outside the lock
   MutexLock lock(mutex_);
-  if (places_.size() >= kMostPlaces)
-    std::erase_if(places_, [&](const auto& item) {
-      const bool unused = item.second.use_count() == 1;
-      if (unused) dropped.push_back(item.second);
-      return unused;
-    });
+  if (places_.size() >= kMostPlaces) dropped = TakeUnused(places_);
   return places_.emplace(origin, std::move(made)).first->second;
 }
 

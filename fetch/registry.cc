@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/take_unused.h"
 #include "base/text.h"
 #include "fetch/reference.h"
 #include "fetch/registry_chain.h"
@@ -132,12 +133,7 @@ class HttpRegistry : public Registry {
     if (!made->usable()) return made;
     std::vector<std::shared_ptr<RegistrySession>> dropped;  // closing may write to the network
     MutexLock lock(mutex_);
-    if (sessions_.size() >= kMostSessions)
-      std::erase_if(sessions_, [&](const auto& item) {
-        const bool unused = item.second.use_count() == 1;
-        if (unused) dropped.push_back(item.second);
-        return unused;
-      });
+    if (sessions_.size() >= kMostSessions) dropped = TakeUnused(sessions_);
     return sessions_.emplace(key, std::move(made)).first->second;
   }
 

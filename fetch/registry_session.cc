@@ -311,9 +311,7 @@ std::optional<HttpOutcome> RegistrySession::Withhold(Attempt& attempt, const Url
   if (const auto pause = health->Paused()) {
     attempt.pause = pause->left;
     outcome.end = HttpOutcome::End::kBroken;
-    const auto seconds = std::chrono::ceil<std::chrono::seconds>(pause->left);
-    outcome.error = {Code::kUnavailable, fmt::format("{}: not asked for {} s more: {}",
-                                                     url.Origin(), seconds.count(), pause->reason)};
+    outcome.error = pause->Refusal(url.Origin());
     return outcome;
   }
   const auto leave = attempt.leaves.Of(health, attempt.deadline);

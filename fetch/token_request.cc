@@ -130,10 +130,7 @@ TokenAnswer Ask(const TokenRequest& request, bool post, const RegistryOptions& o
   if (const auto pause = health.Paused()) {
     answer.again = true;
     answer.retry_after = pause->left;
-    const auto seconds = std::chrono::ceil<std::chrono::seconds>(pause->left);
-    answer.token = Error{Code::kUnavailable,
-                         fmt::format("token server {} is not asked for {} s more: {}",
-                                     request.realm.Origin(), seconds.count(), pause->reason)};
+    answer.token = pause->Refusal("token server " + request.realm.Origin());
     return answer;
   }
   Result<HttpRequest> message = MakeRequest(request, post);

@@ -192,9 +192,13 @@ Status GarbageCollector::NoteUse(const std::string& repository, const Digest& im
   const Status noted = store_.RecordImage(repository, image, run->now_ns);
   if (noted) return {};
   LogWarning(noted.error().message);
+  run->named_images.insert(image);
+  return MarkImage(image, run);
+}
+
+Status GarbageCollector::MarkImage(const Digest& image, Run* run) {
   KnownContent content;
   RETURN_IF_ERROR(AddKnownContent(store_, image, &content));
-  run->named_images.insert(image);
   run->named.Merge(std::move(content));
   return {};
 }
@@ -218,9 +222,7 @@ Status GarbageCollector::MarkHeld(Run* run) {
     if (!digest) continue;
     const bool marked = run->named.documents.contains(*digest);
     if (marked && !run->named.missing.contains(*digest)) continue;
-    KnownContent content;
-    RETURN_IF_ERROR(AddKnownContent(store_, *digest, &content));
-    run->named.Merge(std::move(content));
+    RETURN_IF_ERROR(MarkImage(*digest, run));
     if (!marked) run->collected.in_use.push_back(key);
   }
   return {};

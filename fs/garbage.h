@@ -64,6 +64,7 @@ class GarbageCollector {
   void LetGo(Run* run);
   Status NoteUses(Run* run);
   Status NoteUse(const std::string& repository, const Digest& image, Run* run);
+  Status MarkImage(const Digest& image, Run* run);
   Status SweepLayers(Run* run);
   Status SweepTrees(Run* run);
   void SweepDatabases(Run* run);

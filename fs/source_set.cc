@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "base/log.h"
+#include "base/take_unused.h"
 #include "base/text.h"
 #include "fs/source_spec.h"
 
@@ -386,11 +387,8 @@ std::shared_ptr<Registry> SourceSet::RegistryOf(const std::string& host) {
   MutexLock lock(mutex_);
   // Anybody may look up any host's name: those that never gave a byte are not kept for ever.
   if (registries_.size() >= kMostRegistries && !registries_.contains(host))
-    std::erase_if(registries_, [&](const auto& item) {
-      const bool idle = item.second.use_count() == 1 && item.second->counters().blob_bytes == 0;
-      if (idle) dropped.push_back(item.second);
-      return idle;
-    });
+    dropped = TakeUnused(
+        registries_, [](const Registry& registry) { return registry.counters().blob_bytes == 0; });
   std::shared_ptr<Registry>& registry = registries_[host];
   if (!registry) registry = Registry::Create(host, registry_options_);
   return registry;

@@ -9,13 +9,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/digest.h"
 #include "base/errno.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/user.h"
 
 namespace lamina {
 namespace {
@@ -113,9 +113,8 @@ std::vector<std::string> SpareFolder::PlacesOf(const std::string& root) {
   std::string path = std::filesystem::absolute(root).lexically_normal().string();
   while (path.size() > 1 && path.ends_with("/")) path.pop_back();
   const std::string store = Digest::Sha256(AsBytes(path)).hex().substr(0, 16);
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  if (runtime != nullptr && *runtime == '/')
-    places.push_back(fmt::format("{}/lamina/{}", runtime, store));
+  const std::string runtime = EnvironmentOf("XDG_RUNTIME_DIR");
+  if (runtime.starts_with("/")) places.push_back(fmt::format("{}/lamina/{}", runtime, store));
   if (::geteuid() == 0) places.push_back("/run/lamina/" + store);
   for (const char* shared : {"/dev/shm", "/tmp"})
     places.push_back(fmt::format("{}/lamina-{}/{}", shared, ::geteuid(), store));

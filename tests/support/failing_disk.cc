@@ -4,17 +4,17 @@
 // opening one for writing, making, naming and removing one. Calls that the C library makes inside
 // itself are not seen.
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+#include "preload.h"
 
 namespace {
 
@@ -51,17 +51,7 @@ bool Refuses(int fd) {
   return length > 0 && IsBelow(path) && Refuse();
 }
 
-template <typename Function>
-Function* Real(const char* name) {
-  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
-}
-
 bool Changes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0; }
-
-mode_t ModeOf(int flags, va_list arguments) {
-  const bool has_mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
-  return has_mode ? static_cast<mode_t>(va_arg(arguments, int)) : 0;
-}
 
 }  // namespace
 
@@ -89,15 +79,5 @@ WRAP(int, rename, (const char* from, const char* to), (from, to), to)
 WRAP(int, linkat, (int from_folder, const char* from, int to_folder, const char* to, int flags),
      (from_folder, from, to_folder, to, flags), to)
 
-#define WRAP_OPEN(name)                                                   \
-  extern "C" int name(const char* path, int flags, ...) {                 \
-    if (Changes(flags) && Refuses(path)) return -1;                       \
-    va_list arguments;                                                    \
-    va_start(arguments, flags);                                           \
-    const mode_t mode = ModeOf(flags, arguments);                         \
-    va_end(arguments);                                                    \
-    static auto* const real = Real<int(const char*, int, mode_t)>(#name); \
-    return real(path, flags, mode);                                       \
-  }
-WRAP_OPEN(open)
-WRAP_OPEN(open64)
+WRAP_OPEN(open, Changes(flags) && Refuses(path))
+WRAP_OPEN(open64, Changes(flags) && Refuses(path))

@@ -6,7 +6,6 @@
 // process writes how many such calls it made to LAMINA_FAULT_REPORT, so that who runs it knows
 // whether one has failed. Calls that the C library makes inside itself are not seen.
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -16,10 +15,11 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+#include "preload.h"
 
 extern "C" {
 void* __libc_malloc(size_t size);
@@ -84,14 +84,9 @@ bool Fails(const char* call) {
   return true;
 }
 
-template <typename Function>
-Function* Real(const char* name) {
-  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
-}
-
-mode_t ModeOf(int flags, va_list arguments) {
-  const bool has_mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
-  return has_mode ? static_cast<mode_t>(va_arg(arguments, int)) : 0;
+bool OpenFails(const char* path) {
+  BeginAt(path);
+  return Fails("open");
 }
 
 }  // namespace
@@ -153,19 +148,8 @@ WRAP(ssize_t, send, "send", (int fd, const void* data, size_t size, int flags),
 WRAP(int, connect, "connect", (int fd, const sockaddr* to, socklen_t size), (fd, to, size), -1)
 WRAP(int, socket, "socket", (int family, int type, int protocol), (family, type, protocol), -1)
 
-#define WRAP_OPEN(name)                                                   \
-  extern "C" int name(const char* path, int flags, ...) {                 \
-    BeginAt(path);                                                        \
-    if (Fails("open")) return -1;                                         \
-    va_list arguments;                                                    \
-    va_start(arguments, flags);                                           \
-    const mode_t mode = ModeOf(flags, arguments);                         \
-    va_end(arguments);                                                    \
-    static auto* const real = Real<int(const char*, int, mode_t)>(#name); \
-    return real(path, flags, mode);                                       \
-  }
-WRAP_OPEN(open)
-WRAP_OPEN(open64)
+WRAP_OPEN(open, OpenFails(path))
+WRAP_OPEN(open64, OpenFails(path))
 
 namespace {
 bool AllocationFails(size_t size) { return size >= plan.least && Fails("malloc"); }

@@ -287,38 +287,41 @@ TEST(RegistryAuthTest, ATokenServerThatWantsToBeLeftAloneIsAskedOnce) {
   EXPECT_EQ(calls, 1);
 }
 
+// Whoever reads is stopped when the token server is asked, which answers this.
+struct StoppedBearer {
+  explicit StoppedBearer(const FakeResponse& answer) : bearer(Options()) {
+    bearer.tokens.on_token = [this, answer](const FakeRequest&) {
+      cancelled = true;
+      return answer;
+    };
+  }
+  RegistryOptions Options() {
+    RegistryOptions options = ShortTimeouts();
+    options.cancelled = &cancelled;
+    return options;
+  }
+  std::atomic<bool> cancelled{false};
+  BearerFake bearer;
+};
+
 // [S84]
 TEST(RegistryAuthTest, WhoStopsWaitsForNoTokenServer) {
-  std::atomic<bool> cancelled{false};
-  RegistryOptions options = ShortTimeouts();
-  options.cancelled = &cancelled;
-  BearerFake bearer(options);
-  bearer.tokens.on_token = [&](const FakeRequest&) {
-    cancelled = true;
-    FakeResponse response;
-    response.silent = true;
-    return response;
-  };
-  const Status read = bearer.Read();
+  FakeResponse silence;
+  silence.silent = true;
+  StoppedBearer stopped(silence);
+  const Status read = stopped.bearer.Read();
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().code, Code::kCancelled) << Stringify(read);
   EXPECT_THAT(read.error().message, HasSubstr("stopping"));
 }
 
 TEST(RegistryAuthTest, WhoStopsAsksNoTokenServerAgain) {
-  std::atomic<bool> cancelled{false};
-  RegistryOptions options = ShortTimeouts();
-  options.cancelled = &cancelled;
-  BearerFake bearer(options);
-  bearer.tokens.on_token = [&](const FakeRequest&) {
-    cancelled = true;
-    FakeResponse response = Failing(503, "UNAVAILABLE");
-    response.headers.emplace_back("Retry-After", "2");
-    return response;
-  };
-  EXPECT_FALSE(bearer.Read());
-  EXPECT_EQ(bearer.fake.server.CountOf("/token"), 1);
-  EXPECT_EQ(bearer.fake.registry->counters().token_requests, 1u);
+  FakeResponse busy = Failing(503, "UNAVAILABLE");
+  busy.headers.emplace_back("Retry-After", "2");
+  StoppedBearer stopped(busy);
+  EXPECT_FALSE(stopped.bearer.Read());
+  EXPECT_EQ(stopped.bearer.fake.server.CountOf("/token"), 1);
+  EXPECT_EQ(stopped.bearer.fake.registry->counters().token_requests, 1u);
 }
 
 TEST(RegistryAuthTest, HostileTokenServersAreSentNothing) {
